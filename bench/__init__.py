@@ -1,0 +1,1 @@
+"""The bench arranges the three wings; it alone knows them all."""

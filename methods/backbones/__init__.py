@@ -1,0 +1,1 @@
+"""Families of encoders. They know nothing of prompts, scores or maps."""

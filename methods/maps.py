@@ -1,0 +1,72 @@
+"""Patch features to anomaly maps: the steps that several papers share, each exactly once."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+
+def similarity_logits(features: Tensor, text: Tensor, temperature: float | Tensor) -> Tensor:
+    """Cosine similarities of features with (normal, abnormal) text features, over the temperature.
+
+    `features` (B, ..., D) and `text` (2, D) or (B, 2, D), both of unit length; returns (B, ..., 2).
+    """
+    if text.dim() == 2:
+        return features @ text.mT / temperature
+    middle = features.flatten(1, -2) if features.dim() > 2 else features[:, None]
+    logits = middle @ text.mT / temperature
+    return logits.reshape(*features.shape[:-1], 2)
+
+
+def to_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Reshape row-major patch values (B, N, C) to (B, C, rows, columns)."""
+    return tokens.mT.reshape(tokens.shape[0], tokens.shape[2], *grid)
+
+
+def upsample(maps: Tensor, size: int | tuple[int, int], *, align_corners: bool) -> Tensor:
+    """Enlarge maps (B, C, h, w) to (B, C, size, size), bilinear, without anti-aliasing."""
+    target = (size, size) if isinstance(size, int) else size
+    return F.interpolate(maps, size=target, mode="bilinear", align_corners=align_corners)
+
+
+@lru_cache(maxsize=16)
+def _smoothing_matrix(length: int, sigma: float) -> Tensor:
+    # SciPy's own filter applied to the identity: its kernel, truncation and "reflect" border in one matrix.
+    matrix = gaussian_filter1d(np.eye(length), sigma, axis=0)
+    return torch.from_numpy(matrix.astype(np.float32))
+
+
+def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
+    """Smooth maps (B, H, W) as `scipy.ndimage.gaussian_filter(map, sigma)` does, on any device.
+
+    Border "reflect", truncated at 4 sigma. `sigma` 0 returns the maps unchanged.
+    """
+    if sigma == 0:
+        return maps
+    height, width = maps.shape[-2:]
+    with torch.autocast(maps.device.type, enabled=False):
+        down = _smoothing_matrix(height, float(sigma)).to(maps.device)
+        across = _smoothing_matrix(width, float(sigma)).to(maps.device)
+        return down @ maps.float() @ across.mT
+
+
+def resize_positions(positions: Tensor, grid: tuple[int, int], *, mode: str, antialias: bool) -> Tensor:
+    """Interpolate a learned position embedding (1 + G * G, D), class row first, to (1 + rows * columns, D).
+
+    The class row is kept. A grid that fits is returned as it is. Always start from the pretrained
+    embedding: interpolating an interpolated one is another embedding.
+    """
+    side = round((positions.shape[0] - 1) ** 0.5)
+    if side * side != positions.shape[0] - 1:
+        raise ValueError(
+            f"a position embedding of {positions.shape[0]} rows is not a class row and a square grid"
+        )
+    if grid == (side, side):
+        return positions
+    rows = positions[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(rows, size=grid, mode=mode, align_corners=False, antialias=antialias)
+    flat = resized.permute(0, 2, 3, 1).reshape(grid[0] * grid[1], -1).to(positions.dtype)
+    return torch.cat([positions[:1], flat])

@@ -1,0 +1,64 @@
+"""Prompt ensembles: sentences about a normal and an abnormal object, and their averaged text features."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The states and templates that several papers took over from WinCLIP and VAND (April-GAN).
+NORMAL_STATES = (
+    "{}",
+    "flawless {}",
+    "perfect {}",
+    "unblemished {}",
+    "{} without flaw",
+    "{} without defect",
+    "{} without damage",
+)
+ABNORMAL_STATES = ("damaged {}", "broken {}", "{} with flaw", "{} with defect", "{} with damage")
+SHORT_TEMPLATES = (
+    "a bad photo of a {}.",
+    "a low resolution photo of the {}.",
+    "a bad photo of the {}.",
+    "a cropped photo of the {}.",
+)
+
+
+@dataclass(frozen=True)
+class PromptEnsemble:
+    """States of a normal and an abnormal object, and the templates every state is put into."""
+
+    normal: tuple[str, ...]
+    abnormal: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def sentences(self, name: str) -> tuple[list[str], list[str]]:
+        """Return the (normal, abnormal) sentences about the object `name`: all states times all templates."""
+
+        def expand(states: tuple[str, ...]) -> list[str]:
+            return [template.format(state.format(name)) for state in states for template in self.templates]
+
+        return expand(self.normal), expand(self.abnormal)
+
+
+def mean_feature(embeddings: Tensor, *, normalise_each: bool) -> Tensor:
+    """Average sentence embeddings (n, D) to one unit-length feature (D,).
+
+    `normalise_each` gives every sentence the same weight whatever the length of its embedding;
+    the papers differ in this.
+    """
+    if normalise_each:
+        embeddings = F.normalize(embeddings, dim=-1)
+    return F.normalize(embeddings.mean(dim=0), dim=-1)
+
+
+def text_pair(
+    sentences: tuple[Sequence[str], Sequence[str]],
+    encode: Callable[[Sequence[str]], Tensor],
+    *,
+    normalise_each: bool,
+) -> Tensor:
+    """Encode (normal, abnormal) sentences and average each group: unit-length rows (2, D)."""
+    return torch.stack([mean_feature(encode(group), normalise_each=normalise_each) for group in sentences])

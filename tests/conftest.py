@@ -1,0 +1,22 @@
+"""Options shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+CARRIED_GOLDENS = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-dir",
+        type=Path,
+        default=CARRIED_GOLDENS,
+        help="folder of golden files, one subfolder per method; default: the few carried in tests/golden",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(2)
