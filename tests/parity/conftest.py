@@ -1,0 +1,106 @@
+"""Golden files: which there are, and the report of how far the suite is from each quantity.
+
+A test that takes an argument `<folder>_case` runs once per golden file in `--golden-dir`/<folder>.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+FOLDERS = ("adaclip", "anomalyclip", "metrics", "tipsomaly", "vand", "winclip")
+
+
+@dataclass
+class Golden:
+    """One golden file: `about` is its .json, `arrays` its .npz."""
+
+    path: Path
+    about: dict[str, Any]
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def tensor(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+
+@dataclass
+class Worst:
+    deviation: float
+    tolerance: float
+    where: str
+    checked: int = 1
+
+
+@dataclass
+class Deviations:
+    """Collects the largest absolute deviation of every quantity, over all golden files of a folder."""
+
+    worst: dict[tuple[str, str], Worst] = field(default_factory=dict)
+
+    def check(self, golden: Golden, quantity: str, got: Any, want: Any, tolerance: float) -> None:
+        """Record max |got - want| under `quantity` and fail beyond `tolerance` (absolute)."""
+        got = np.asarray(got.detach().cpu() if isinstance(got, torch.Tensor) else got, dtype=np.float64)
+        want = np.asarray(want.detach().cpu() if isinstance(want, torch.Tensor) else want, dtype=np.float64)
+        assert got.shape == want.shape, (
+            f"{golden.path.name}: {quantity} has shape {got.shape}, not {want.shape}"
+        )
+        assert np.isfinite(got).all(), f"{golden.path.name}: {quantity} is not finite"
+        deviation = float(np.abs(got - want).max()) if got.size else 0.0
+        key = (golden.path.parent.name, quantity)
+        seen = self.worst.get(key)
+        if seen is None:
+            self.worst[key] = Worst(deviation, tolerance, golden.path.stem)
+        else:
+            seen.checked += 1
+            if deviation / max(tolerance, 1e-300) > seen.deviation / max(seen.tolerance, 1e-300):
+                seen.deviation, seen.tolerance, seen.where = deviation, tolerance, golden.path.stem
+        assert deviation <= tolerance, (
+            f"{golden.path.name}: {quantity} is off by {deviation:.3g} > {tolerance:.3g}"
+        )
+
+
+_DEVIATIONS = Deviations()
+
+
+@pytest.fixture
+def deviations() -> Iterator[Deviations]:
+    return _DEVIATIONS
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for folder in FOLDERS:
+        name = f"{folder}_case"
+        if name not in metafunc.fixturenames:
+            continue
+        root = metafunc.config.getoption("--golden-dir") / folder
+        cases = []
+        for path in sorted(root.glob("*.json")):
+            if path.with_suffix(".npz").exists():
+                golden = Golden(path, json.loads(path.read_text(encoding="utf-8")))
+                cases.append(pytest.param(golden, id=path.stem))
+        if not cases:
+            reason = f"no golden files in {root}"
+            cases = [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
+        metafunc.parametrize(name, cases)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _DEVIATIONS.worst:
+        return
+    terminalreporter.section("largest deviation from the golden files")
+    width = max(len(f"{folder} {quantity}") for folder, quantity in _DEVIATIONS.worst)
+    for (folder, quantity), worst in sorted(_DEVIATIONS.worst.items()):
+        terminalreporter.write_line(
+            f"{folder + ' ' + quantity:<{width}}  {worst.deviation:9.2e} of {worst.tolerance:7.1e} allowed"
+            f"  ({worst.checked} arrays, worst in {worst.where})"
+        )
