@@ -1,0 +1,284 @@
+"""CLIP as the installed open_clip builds it: its towers taken apart from outside, never changed.
+
+Blocks are batch-first: every hidden state here is (B, tokens, width). Block numbers in `taps` count from
+1, as the papers do; the `before` hooks get the index of the block about to run, from 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from PIL import Image
+from torch import Tensor, nn
+
+from methods import states
+from methods.base import to_tensor
+from methods.fill import filled
+from methods.maps import resize_positions
+from methods.weights import WeightFile
+
+Config = str | Mapping[str, Any]
+"""A name of open_clip's model registry, `mini`, or {embed_dim, vision_cfg, text_cfg} as open_clip has it."""
+Hook = Callable[[int, Tensor], Tensor]
+"""Called before block `index` (from 0) with the hidden state; returns the state the block shall see."""
+
+MINI: dict[str, Any] = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 112, "patch_size": 14, "width": 128, "layers": 12, "head_width": 64},
+    "text_cfg": {"width": 64, "heads": 1, "layers": 12, "context_length": 77, "vocab_size": 49408},
+}
+"""A network of CLIP's shape for demonstrations and tests: untrained, its results are chance."""
+
+_OPENAI = "https://openaipublic.azureedge.net/clip/models"
+_RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
+_OPENAI_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
+
+FILES = {
+    "mini": WeightFile(name="clip/mini.pt", by_hand="untrained weights for demonstrations; a demo writes it"),
+    "ViT-L-14-336": WeightFile(
+        name="clip/ViT-L-14-336px.pt",
+        url=f"{_OPENAI}/{_OPENAI_336}/ViT-L-14-336px.pt",
+        sha256=_OPENAI_336,
+        open_clip=("ViT-L-14-336", "openai"),
+        licence="MIT (OpenAI)",
+    ),
+    "ViT-B-16-plus-240": WeightFile(
+        name="clip/vit_b_16_plus_240-laion400m_e31-8fb26589.pt",
+        url=f"{_RELEASE}/vit_b_16_plus_240-laion400m_e31-8fb26589.pt",
+        open_clip=("ViT-B-16-plus-240", "laion400m_e31"),
+        licence="MIT (open_clip)",
+    ),
+    # open_clip's tag laion400m_e32 downloads the e31 weights, so this one comes from its address only.
+    "ViT-B-16-plus-240-e32": WeightFile(
+        name="clip/vit_b_16_plus_240-laion400m_e32-699c4b84.pt",
+        url=f"{_RELEASE}/vit_b_16_plus_240-laion400m_e32-699c4b84.pt",
+        licence="MIT (open_clip)",
+    ),
+}
+"""Values of the methods' option `backbone`, and the weights each stands for."""
+
+# Entries of old archives that are constants, not weights.
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+_ARCHITECTURES = {"ViT-B-16-plus-240-e32": "ViT-B-16-plus-240"}
+
+
+def file(backbone: str) -> WeightFile:
+    """Return the weight file of `backbone`; raises `ValueError` naming the nearest one there is."""
+    if backbone not in FILES:
+        near = difflib.get_close_matches(backbone, FILES, n=1, cutoff=0.0)
+        raise ValueError(f"there is no CLIP backbone {backbone!r}; did you mean {near[0]!r}?")
+    return FILES[backbone]
+
+
+def architecture(config: Config) -> dict[str, Any]:
+    """Return the constructor arguments of `open_clip.CLIP` for `config`, without the activation."""
+    if isinstance(config, str):
+        name = _ARCHITECTURES.get(config, config)
+        found = MINI if name == "mini" else open_clip.get_model_config(name)
+        if found is None:
+            raise ValueError(f"open_clip has no model {config!r}; `mini` or one of open_clip.list_models()")
+        config = found
+    return {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
+
+
+def blank(config: Config) -> dict[str, Tensor]:
+    """Return the names and shapes of a CLIP's weights, as tensors without storage (device "meta")."""
+    return _skeleton(config, quick_gelu=False).state_dict()
+
+
+def _skeleton(config: Config, *, quick_gelu: bool) -> open_clip.CLIP:
+    with torch.device("meta"):
+        model = open_clip.CLIP(**architecture(config), quick_gelu=quick_gelu)
+    if not isinstance(model.visual, VisionTransformer):
+        raise ValueError(f"{config!r} is not a CLIP with a plain vision transformer")
+    return model
+
+
+def build(
+    config: Config, state: Mapping[str, Tensor], *, quick_gelu: bool, origin: str | Path = "weights"
+) -> open_clip.CLIP:
+    """Build a frozen float32 CLIP in eval mode with the weights `state`.
+
+    `quick_gelu` decides the activation of both towers, whatever the weights were trained with: the
+    papers differ in it on the same weights. Raises `ValueError` naming `origin` unless the names and
+    shapes of `state` are exactly the model's.
+    """
+    model = _skeleton(config, quick_gelu=quick_gelu)
+    wanted = model.state_dict()
+    state = dict(state)
+    scale = state.get("logit_scale")
+    if scale is not None and scale.numel() == 1:  # stored as a scalar or as one row
+        state["logit_scale"] = scale.reshape(wanted["logit_scale"].shape)
+    states.check(state, wanted, origin)
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True, assign=True)
+    # The causal mask is no weight: outside the "meta" device it has to be made again.
+    length = model.context_length
+    model.register_buffer("attn_mask", torch.full((length, length), float("-inf")).triu_(1), persistent=False)
+    activation = QuickGELU if quick_gelu else nn.GELU
+    for block in [*model.visual.transformer.resblocks, *model.transformer.resblocks]:
+        if type(block.mlp.gelu) is not activation:
+            raise RuntimeError(f"open_clip built {type(block.mlp.gelu).__name__}, not {activation.__name__}")
+    return model.eval().requires_grad_(False)
+
+
+def load(config: Config, path: Path, *, quick_gelu: bool) -> open_clip.CLIP:
+    """`build` with the weights in the file `path`, see `read_state`; loading is strict."""
+    return build(config, read_state(path), quick_gelu=quick_gelu, origin=path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read CLIP weights as OpenAI, open_clip or this suite writes them; `ValueError` names a bad file."""
+    state = states.unwrap(states.read(path), "state_dict", path)
+    named = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {name: tensor for name, tensor in named.items() if name not in _NOT_WEIGHTS}
+
+
+def write_untrained(config: Config, path: Path, seed: int) -> None:
+    """Write untrained weights (`methods.fill`, open_clip's names) to `path`, a plain state dict."""
+    states.write(filled(blank(config), seed), path)
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """Return CLIP's token ids (n, 77), int64: start, words, end (the largest id), zeros."""
+    return open_clip.tokenize(list(texts))
+
+
+def trimmed(tokens: Tensor, at_least: int = 0) -> Tensor:
+    """Cut the padding behind the longest text, keeping `at_least` positions.
+
+    The text tower is causal, so what follows the end token changes nothing that is read.
+    """
+    return tokens[:, : max(int(tokens.argmax(dim=-1).max()) + 1, at_least)]
+
+
+def text_pass(
+    model: open_clip.CLIP, tokens: Tensor, *, embeddings: Tensor | None = None, before: Hook | None = None
+) -> Tensor:
+    """Run the text tower on ids (n, T), T <= 77: un-normalised embeddings (n, E) read at the end token.
+
+    `embeddings` (n, T, W) replaces the token embeddings (position embedding not yet added); `before`
+    may overwrite hidden positions ahead of a block.
+    """
+    length = tokens.shape[1]
+    hidden = model.token_embedding(tokens) if embeddings is None else embeddings
+    hidden = hidden + model.positional_embedding[:length]
+    mask = model.attn_mask[:length, :length]
+    hidden, _ = run_blocks(model.transformer.resblocks, hidden, before=before, mask=mask)
+    ends = hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
+    return model.ln_final(ends) @ model.text_projection
+
+
+@torch.no_grad()
+def encode_text(model: open_clip.CLIP, texts: Sequence[str], *, chunk: int = 64) -> Tensor:
+    """Return the un-normalised embeddings (n, E) of sentences; repeated ones are encoded once."""
+    unique = list(dict.fromkeys(texts))
+    device = model.positional_embedding.device
+    parts = [
+        text_pass(model, trimmed(tokenize(unique[start : start + chunk])).to(device))
+        for start in range(0, len(unique), chunk)
+    ]
+    return torch.cat(parts)[[unique.index(text) for text in texts]]
+
+
+# --- images -------------------------------------------------------------------------------------
+
+
+def preprocess(image: Image.Image, size: int) -> Tensor:
+    """Squash an RGB picture to (3, size, size), Pillow's bicubic, normalised with CLIP's mean and deviation.
+
+    All four CLIP-based papers do this; open_clip's own transform keeps the aspect ratio and crops.
+    """
+    pixels = to_tensor(image.resize((size, size), Image.Resampling.BICUBIC))
+    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
+    deviation = torch.tensor(open_clip.OPENAI_DATASET_STD)[:, None, None]
+    return (pixels - mean) / deviation
+
+
+def grid_of(model: open_clip.CLIP, size: int) -> tuple[int, int]:
+    """Return the (rows, columns) of patches of a square input; a remainder of pixels is dropped."""
+    height, width = model.visual.patch_size
+    if size < max(height, width):
+        raise ValueError(f"image_size {size} is smaller than one patch of {height} x {width}")
+    return size // height, size // width
+
+
+def positions(model: open_clip.CLIP, size: int, *, mode: str = "bicubic", antialias: bool = True) -> Tensor:
+    """Return the position embedding (1 + N, W) for a square input, resized from the pretrained one."""
+    return resize_positions(
+        model.visual.positional_embedding, grid_of(model, size), mode=mode, antialias=antialias
+    )
+
+
+def embed_image(model: open_clip.CLIP, images: Tensor, positions: Tensor) -> Tensor:
+    """Return what enters the first block, ln_pre applied: (B, 1 + N, W), class token first, rows first."""
+    visual = model.visual
+    patches = visual.conv1(images).flatten(2).mT
+    classes = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+    return visual.ln_pre(torch.cat([classes, patches], dim=1) + positions.to(patches.dtype))
+
+
+def project(model: open_clip.CLIP, tokens: Tensor, *, norm: bool = True) -> Tensor:
+    """Bring vision tokens (..., W) into the joint space (..., E): ln_post if `norm`, then the projection."""
+    return (model.visual.ln_post(tokens) if norm else tokens) @ model.visual.proj
+
+
+# --- blocks of either tower -----------------------------------------------------------------------
+
+
+def run_blocks(
+    blocks: Iterable[ResidualAttentionBlock],
+    hidden: Tensor,
+    *,
+    taps: Sequence[int] = (),
+    before: Hook | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run transformer blocks; return the last output, and those of the blocks `taps` (from 1), in order."""
+    blocks = list(blocks)
+    check_taps(taps, len(blocks))
+    kept = {}
+    for index, block in enumerate(blocks):
+        if before is not None:
+            hidden = before(index, hidden)
+        hidden = block(hidden, attn_mask=mask)
+        if index + 1 in taps:
+            kept[index + 1] = hidden
+    return hidden, [kept[tap] for tap in taps]
+
+
+def check_taps(taps: Sequence[int], depth: int) -> None:
+    """Raise `ValueError` unless all `taps` are numbers of blocks, from 1 to `depth`."""
+    outside = [tap for tap in taps if not 1 <= tap <= depth]
+    if outside:
+        raise ValueError(f"layers {outside} are not among the blocks 1 to {depth}; set the option `layers`")
+
+
+def heads(block: ResidualAttentionBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a block's query, key and value of ln_1(hidden), each (B, heads, tokens, head width).
+
+    They are computed token by token, so a token's may be gathered into any sequence it belongs to.
+    """
+    attention = block.attn
+    joint = F.linear(block.ln_1(hidden), attention.in_proj_weight, attention.in_proj_bias)
+    shaped = joint.unflatten(-1, (3, attention.num_heads, attention.head_dim))
+    query, key, value = shaped.movedim(-3, 0).transpose(-3, -2)
+    return query, key, value
+
+
+def attend(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention over what `heads` returns, through the block's output projection: (B, query tokens, W).
+
+    Pass `value` three times for value-value attention.
+    """
+    mixed = F.scaled_dot_product_attention(query, key, value)
+    return block.attn.out_proj(mixed.transpose(-3, -2).flatten(-2))

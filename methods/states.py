@@ -1,0 +1,80 @@
+"""State dicts on disk: read without running foreign code, checked strictly, written as published."""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def read(path: Path) -> Any:
+    """Return the content of a safetensors file, a `torch.save` file or a TorchScript archive, on the CPU.
+
+    The content decides, not the suffix. A TorchScript archive gives its state dict; the others what was
+    saved, tensors in plain containers. Raises `ValueError` naming the file where it is none of these.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(9)
+        if head[8:] == b"{":
+            return load_file(path)
+        if zipfile.is_zipfile(path) and _is_torchscript(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, such files remain
+                return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except pickle.UnpicklingError as error:  # torch's own message advises to switch the check off
+        reason = "an HTML page or a broken download, or it holds more than tensors"
+        raise ValueError(f"{path} is no weight file: {reason}; fetch it again") from error
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a readable weight file ({reason}); fetch it again") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def unwrap(content: Any, key: str, origin: str | Path) -> dict[str, Tensor]:
+    """Return the state dict under `key`, or `content` itself where it already is one.
+
+    Raises `ValueError` naming `origin` where neither is a dictionary of tensors.
+    """
+    state = content.get(key, content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{origin} holds no state dict of tensors; fetch it again")
+    return state
+
+
+def check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
+    """Raise `ValueError` naming `origin` unless `state` has exactly the names and shapes of `wanted`."""
+    wrong = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"{origin}: {name} has shape {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
+            f" ({len(wrong)} such); these are weights of another model"
+        )
+    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or foreign:
+        raise ValueError(
+            f"{origin}: {len(missing)} names are missing ({', '.join(missing[:2])}) and {len(foreign)} are"
+            f" unknown ({', '.join(foreign[:2])}); these are weights of another model"
+        )
+
+
+def write(content: Mapping[str, Any], path: Path) -> None:
+    """Save `content`; the suffix `.safetensors` takes a flat state dict, any other is `torch.save`'s."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(dict(content), path)
+    else:
+        torch.save(dict(content), path)
