@@ -47,6 +47,8 @@ class ZeroShotDetector(nn.Module, ABC):
     licence: ClassVar[str] = ""
     notes: ClassVar[str] = ""
 
+    version: ClassVar[int] = 1
+    """Part of every cell's key: raise it when a change of code changes numbers."""
     defaults: ClassVar[Mapping[str, Any]] = {"image_size": 224}
     """Every knob that can change a number, with the paper's value. Always has `image_size`."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

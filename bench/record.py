@@ -1,0 +1,90 @@
+"""What a finished class says of itself: the content of its cell."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import metrics
+from bench.collect import Collected, Machine
+from bench.plan import Job, Task
+from metrics import Report
+
+
+def image_report(scores: Sequence[dict[str, Any]], defined: bool, reason: str | None) -> Report:
+    """Return the image-level metrics of stored per-image scores, undefined where the level does not apply."""
+    if not defined:
+        return undefined("image", reason or "not applicable")
+    return metrics.image_metrics(
+        np.array([row["label"] for row in scores]),
+        np.array([row["score"] for row in scores], dtype=np.float32),
+        [row["image"] for row in scores],
+    )
+
+
+def undefined(level: str, reason: str) -> Report:
+    """Return a report in which every metric of the level is undefined for the same reason."""
+    names = [name for name, metric in metrics.METRICS.items() if metric.level == level]
+    return Report(dict.fromkeys(names), dict.fromkeys(names, reason), {}, {})
+
+
+def cell_content(
+    collected: Collected, task: Task, job: Job, image: Report, pixel: Report | None, machine: Machine
+) -> dict[str, Any]:
+    """Return the content of the finished cell (schema 1, without its key)."""
+    folder, data, cell = task.folder, task.data, task.cell
+    pixel = pixel or undefined("pixel", data.pixel_reason or "not applicable")
+    labels = [sample.label for sample in collected.samples]
+    seconds = collected.seconds
+    also = {
+        name: image_report(
+            [{**row, "score": row["also"][name]} for row in collected.scores],
+            data.has_image_level,
+            data.image_reason,
+        ).values
+        for name in (collected.scores[0].get("also", {}) if collected.scores else {})
+    }
+    return {
+        "method": cell.method,
+        "preset": column_label(task),
+        "title": task.request.detector.title,
+        "source": cell.source,
+        "dataset": cell.dataset,
+        "dataset_title": folder.title,
+        "domain": folder.domain,
+        "levels": list(folder.levels),
+        "class": cell.class_key,
+        "n_classes": len(folder.classes),
+        "config": cell.config,
+        "names": folder.names,
+        "dataset_protocol": folder.protocol,
+        "metrics": {**image.values, **pixel.values},
+        "reasons": {**image.reasons, **pixel.reasons},
+        "brackets": {name: list(bracket) for name, bracket in {**image.brackets, **pixel.brackets}.items()},
+        "details": {**image.details, **pixel.details},
+        "also": also,
+        "counts": {"normal": labels.count(0), "anomalous": labels.count(1)},
+        "marks": list(task.marks),
+        "scores": collected.scores,
+        "timing": {
+            **{f"{part}_s": round(value, 4) for part, value in seconds.items()},
+            "images_per_s": round(len(labels) / max(seconds["inference"], 1e-9), 3),
+            "batch_size": machine.batch_size,
+            "peak_gpu_bytes": collected.peak_gpu_bytes,
+        },
+        "provenance": {**collected.started, "weights": {role: path.name for role, path in job.files.items()}},
+    }
+
+
+def column_label(task: Task) -> str | None:
+    """Return the column the cell belongs to beside the method's own: its variant and unusual settings."""
+    settings = task.settings
+    parts = [
+        task.request.variant,
+        settings.precision if settings.precision != "float32" else None,
+        "native masks" if settings.masks == "native" else None,
+        f"masks > {settings.mask_threshold}" if settings.mask_threshold else None,
+        "streaming" if settings.metrics_mode == "streaming" else None,
+        settings.aupro_flavour if settings.aupro_flavour != "numpy1" else None,
+    ]
+    return ",".join(part for part in parts if part) or None
