@@ -1,0 +1,474 @@
+"""The catalogue: what is known of each of the 14 data sets. Facts only; no file is opened here.
+
+Counts are those of the test part. "Counted" facts come from the image files, "listed" ones from published
+file lists, "literature" ones from papers; a count nobody verified is None, not a guess.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NAME_SETS = ("anomalyclip", "adaclip")
+"""Whose class names enter the prompts; the two codes differ on KSDD and on all medical sets."""
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class of a data set."""
+
+    key: str
+    """Class name in a `meta.json` of the default name set; also names the class in results."""
+    prompts: Mapping[str, str]
+    """Name set -> raw name for prompts. Rules such as `_` to blank are left to the methods."""
+    normal: int | None
+    """Expected normal test images under the default protocol; None: never verified."""
+    anomalous: int | None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way of making a test set from the same raw images."""
+
+    key: str
+    what: str
+    counts: Mapping[str, tuple[int | None, int | None]]
+    """Class key -> expected (normal, anomalous)."""
+    total: tuple[int, int] | None = None
+    """Expected (normal, anomalous) over all classes, where the classes' own counts are not verified."""
+    by_prepare: bool = True
+    """False: not defined well enough to be made from raw files; a tree prepared by others is read."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to download."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """How the data set lies on disk as downloaded."""
+
+    layout: str
+    """Module of `datasets.prepare` that reads it."""
+    folders: tuple[str, ...]
+    """Usual names of the unpacked folder."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """For layout `pairs`: alternatives of (image folder, mask folder)."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set."""
+
+    key: str
+    title: str
+    """As in the table of the Tipsomaly paper."""
+    aliases: tuple[str, ...]
+    """Other spellings in papers and codes."""
+    domain: str
+    """`industrial` or `medical`."""
+    levels: tuple[str, ...]
+    """Which metrics are defined: `image`, `pixel` or both."""
+    classes: tuple[ClassEntry, ...]
+    folders: tuple[str, ...]
+    """Folder names under a data root, in order of preference; the first is the one `prepare` writes."""
+    raw: Raw
+    licence: str
+    homepage: str
+    archives: tuple[Archive, ...]
+    how_to_get: str
+    package: str
+    """Google Drive id of the tree AdaCLIP's authors prepared (their class names, no digest published)."""
+    protocols: tuple[Protocol, ...] = ()
+    """The first is the default; empty where only one test set is in use."""
+    remarks: str = ""
+
+    def class_of(self, name: str) -> ClassEntry | None:
+        """Return the class that `name` means in any name set; case and `_` for blank do not matter."""
+        for entry in self.classes:
+            if _plain(name) in {_plain(entry.key), *map(_plain, entry.prompts.values())}:
+                return entry
+        return None
+
+    def protocol(self, key: str | None) -> Protocol | None:
+        """Return protocol `key`, by default the first; None if the set has only one test set.
+
+        Raises:
+            ValueError: The data set has no such protocol.
+        """
+        if key is None:
+            return self.protocols[0] if self.protocols else None
+        for protocol in self.protocols:
+            if protocol.key == key:
+                return protocol
+        have = ", ".join(protocol.key for protocol in self.protocols) or "none to choose from"
+        raise ValueError(f"{self.key} has no protocol {key!r}; protocols: {have}")
+
+    def expected(self, protocol: str | None = None) -> dict[str, tuple[int | None, int | None]]:
+        """Return class key -> expected (normal, anomalous) test images; None where not verified."""
+        chosen = self.protocol(protocol)
+        if chosen is not None:
+            return dict(chosen.counts)
+        return {entry.key: (entry.normal, entry.anomalous) for entry in self.classes}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def _classes(**counts: tuple[int | None, int | None]) -> tuple[ClassEntry, ...]:
+    """Classes whose name is the same in both name sets; a leading underscore lets digits be keywords."""
+    return tuple(
+        ClassEntry(name, dict.fromkeys(NAME_SETS, name), *pair)
+        for name, pair in ((name.lstrip("_"), pair) for name, pair in counts.items())
+    )
+
+
+def _one(key: str, adaclip: str, normal: int, anomalous: int) -> tuple[ClassEntry, ...]:
+    return (ClassEntry(key, {"anomalyclip": key, "adaclip": adaclip}, normal, anomalous),)
+
+
+_BOTH = ("image", "pixel")
+_DAGM = tuple(f"Class{number}" for number in range(1, 11))
+_KSDD = "electrical commutators"
+_FIGSHARE = "https://figshare.com/articles/dataset/Polyp_DataSet_zip/21221579"
+_KAGGLE = "https://www.kaggle.com/datasets/"
+
+_ENTRIES = (
+    Dataset(
+        key="mvtec",
+        title="MVTec",
+        aliases=("MVTec AD", "MVTec-AD", "mvtec_anomaly_detection"),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_classes(
+            bottle=(20, 63), cable=(58, 92), capsule=(23, 109), carpet=(28, 89), grid=(21, 57),
+            hazelnut=(40, 70), leather=(32, 92), metal_nut=(22, 93), pill=(26, 141), screw=(41, 119),
+            tile=(33, 84), toothbrush=(12, 30), transistor=(60, 40), wood=(19, 60), zipper=(32, 119),
+        ),
+        folders=("mvtec", "mvtec_anomaly_detection"),
+        raw=Raw("mvtec", ("mvtec_anomaly_detection", "mvtec")),
+        licence="CC BY-NC-SA 4.0",
+        homepage="https://www.mvtec.com/company/research/datasets/mvtec-ad",
+        archives=(
+            Archive(
+                "mvtec_anomaly_detection.tar.xz",
+                "https://www.mydrive.ch/shares/150996/b52ecdcbf521176e9db9c731f2304b27/download/"
+                "420938113-1629960298/mvtec_anomaly_detection.tar.xz",
+                "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
+            ),
+        ),
+        how_to_get="Download mvtec_anomaly_detection.tar.xz from the homepage (form) or the address above.",
+        package="12IukAqxOj497J4F0Mel-FvaONM030qwP",
+        remarks="Listed twice. grid, screw and zipper are single-channel.",
+    ),
+    Dataset(
+        key="visa",
+        title="VisA",
+        aliases=("VisA_20220922",),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_classes(
+            candle=(100, 100), capsules=(60, 100), cashew=(50, 100), chewinggum=(50, 100), fryum=(50, 100),
+            macaroni1=(100, 100), macaroni2=(100, 100), pcb1=(100, 100), pcb2=(100, 100), pcb3=(101, 100),
+            pcb4=(101, 100), pipe_fryum=(50, 100),
+        ),
+        folders=("visa", "VisA_20220922"),
+        raw=Raw("visa", ("VisA_20220922", "VisA", "visa")),
+        licence="CC BY 4.0 (official README and LICENSE-DATASET)",
+        homepage="https://github.com/amazon-science/spot-diff",
+        archives=(
+            Archive(
+                "VisA_20220922.tar",
+                "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
+                "2eb8690c803ab37de0324772964100169ec8ba1fa3f7e94291c9ca673f40f362",
+            ),
+        ),
+        how_to_get="Download VisA_20220922.tar.",
+        package="1U0MZVro5yGgaHNQ8kWb3U1a0Qlz4HiHI",
+        remarks="Official split file 1cls.csv. Masks hold class indices 1, 2, 3...: anomalous means > 0.",
+    ),
+    Dataset(
+        key="mpdd",
+        title="MPDD",
+        aliases=(),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_classes(
+            bracket_black=(32, 47), bracket_brown=(26, 51), bracket_white=(30, 30), connector=(30, 14),
+            metal_plate=(26, 71), tubes=(32, 69),
+        ),
+        folders=("mpdd",),
+        raw=Raw("mvtec", ("MPDD", "mpdd")),
+        licence="CC BY-NC-SA 4.0",
+        homepage="https://github.com/stepanje/MPDD",
+        archives=(),
+        how_to_get="Follow the OneDrive link on the homepage by hand; there is no stable address.",
+        package="1cLkZs8pN8onQzfyNskeU_836JLjrtJz1",
+        remarks="Listed twice.",
+    ),
+    Dataset(
+        key="btad",
+        title="BTAD",
+        aliases=("BTech", "BTech_Dataset_transformed"),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_classes(_01=(21, 49), _02=(30, 200), _03=(400, 41)),
+        folders=("btad", "BTech_Dataset_transformed"),
+        raw=Raw("mvtec", ("BTech_Dataset_transformed", "btad")),
+        licence="unclear (third parties say CC BY-NC-SA 4.0 or CC BY-SA); treat as not redistributable",
+        homepage="https://avires.dimi.uniud.it/papers/btad/",
+        archives=(
+            Archive(
+                "btad.zip",
+                "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+                "461c9387e515bfed41ecaae07c50cf6b10def647b36c9e31d239ab2736b10d2a",
+            ),
+        ),
+        how_to_get="Download btad.zip.",
+        package="19Kd8jJLxZExwiTc9__6_r_jPqkmTXt4h",
+        remarks="Listed twice. Normal folder `ok`; image and mask extensions differ by class.",
+    ),
+    Dataset(
+        key="ksdd",
+        title="KSDD",
+        aliases=("SDD", "KolektorSDD", "SDD_anomaly_detection"),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_one(_KSDD, "SDD", 286, 54),
+        folders=("ksdd", "sdd", "SDD_anomaly_detection", "KSDD"),
+        raw=Raw("ksdd", ("KolektorSDD",)),
+        licence="CC BY-NC-SA 4.0",
+        homepage="https://www.vicos.si/resources/kolektorsdd/",
+        archives=(
+            Archive(
+                "KolektorSDD.zip",
+                "https://data.vicos.si/datasets/KSDD/KolektorSDD.zip",
+                "65dc621693418585de9c4467d1340ea7958a6181816f0dc2883a1e8b61f9d4dc",
+            ),
+        ),
+        how_to_get="Download KolektorSDD.zip with the fine annotations (not the box-shaped ones).",
+        package="13UidsM1taqEAVV_JJTBiCV1D3KUBpmpj",
+        protocols=(
+            Protocol(
+                "thirds",
+                "AdaCLIP: three strips per image, a quarter of the normal ones; the draw is fixed here "
+                "(sorted names, seed 42), the original one cannot be repeated",
+                {_KSDD: (286, 54)},
+            ),
+            Protocol("whole", "whole images, all of them", {_KSDD: (347, 52)}),
+            Protocol(
+                "halves",
+                "AnomalyCLIP: two strips per image with coarser labels; not documented, so only a tree "
+                "prepared by its authors is read",
+                {_KSDD: (181, 74)},
+                by_prepare=False,
+            ),
+        ),
+        remarks="Counted on the raw files. kos01 = kos26 and kos27 = kos34 byte for byte.",
+    ),
+    Dataset(
+        key="dagm",
+        title="DAGM",
+        aliases=("DAGM 2007", "DAGM_anomaly_detection", "DAGM_KaggleUpload"),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_classes(**(dict.fromkeys(_DAGM, (None, None)) | {"Class4": (507, 68)})),
+        folders=("dagm", "DAGM_anomaly_detection", "DAGM_KaggleUpload", "DAGM2007"),
+        raw=Raw("dagm", ("DAGM_KaggleUpload", "DAGM2007", "DAGM")),
+        licence="no text confirmed",
+        homepage="https://hci.iwr.uni-heidelberg.de/content/"
+        "weakly-supervised-learning-industrial-optical-inspection",
+        archives=(),
+        how_to_get=f"Download from {_KAGGLE}mhskjelvareid/dagm-2007-competition-dataset-optical-inspection "
+        "(account needed); copies lie in Zenodo records 8086136 and 12750201.",
+        package="1f4sm8hpWQRzZMpvM-j7Q3xPG2vtdwvTy",
+        protocols=(
+            Protocol(
+                "test",
+                "AnomalyCLIP: the Test split as it is; the total is from the literature",
+                dict.fromkeys(_DAGM, (None, None)) | {"Class4": (507, 68)},
+                total=(6996, 1054),
+            ),
+            Protocol(
+                "balanced",
+                "AdaCLIP: both splits pooled, all defects and as many normal images (the first ones by "
+                "name here; the original took an unsorted listing)",
+                {name: (150, 150) if number < 6 else (300, 300) for number, name in enumerate(_DAGM)},
+            ),
+        ),
+        remarks="Per class only Class4 is verified; the balanced counts are derived from AdaCLIP's script.",
+    ),
+    Dataset(
+        key="dtd_synthetic",
+        title="DTD",
+        aliases=("DTD-Synthetic",),
+        domain="industrial",
+        levels=_BOTH,
+        classes=_classes(
+            Blotchy_099=(20, 80), Fibrous_183=(20, 80), Marbled_078=(20, 80), Matted_069=(20, 79),
+            Mesh_114=(36, 80), Perforated_037=(20, 80), Stratified_154=(20, 80), Woven_001=(30, 70),
+            Woven_068=(51, 79), Woven_104=(20, 80), Woven_125=(20, 79), Woven_127=(80, 80),
+        ),
+        folders=("dtd_synthetic", "dtd", "DTD-Synthetic"),
+        raw=Raw("mvtec", ("DTD-Synthetic",)),
+        licence="not stated; built from the DTD textures",
+        homepage="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
+        archives=(),
+        how_to_get="Download the Google Drive folder by hand (Aota, Tong, Okatani, WACV 2023).",
+        package="1em51XXz5_aBNRJlJxxv3-Ed1dO9H3QgS",
+        remarks="Listed twice.",
+    ),
+    Dataset(
+        key="headct",
+        title="HeadCT",
+        aliases=("head_ct", "HeadCT_anomaly_detection"),
+        domain="medical",
+        levels=("image",),
+        classes=_one("brain", "headct", 100, 100),
+        folders=("headct", "HeadCT_anomaly_detection"),
+        raw=Raw("headct", ("head_ct",)),
+        licence="not verified",
+        homepage=_KAGGLE + "felipekitamura/head-ct-hemorrhage",
+        archives=(),
+        how_to_get="Download from Kaggle (account needed).",
+        package="1ore0yCV31oLwwC--YUuTQfij-f2V32O2",
+        remarks="Counted.",
+    ),
+    Dataset(
+        key="brainmri",
+        title="BrainMRI",
+        aliases=("brain_mri", "brain_tumor_dataset"),
+        domain="medical",
+        levels=("image",),
+        classes=_one("brain", "brain_mri", 98, 155),
+        folders=("brainmri", "BrainMRI", "brain_mri"),
+        raw=Raw("yes_no", ("BrainMRI", "brain_tumor_dataset", "archive")),
+        licence="not verified",
+        homepage=_KAGGLE + "navoneel/brain-mri-images-for-brain-tumor-detection",
+        archives=(),
+        how_to_get="Download from Kaggle (account needed).",
+        package="1JLYyzcPG3ULY2J_aw1SY9esNujYm9GKd",
+        remarks="Counted; 85/68 elsewhere comes from a loader that misses extensions. Overlaps with Br35H.",
+    ),
+    Dataset(
+        key="br35h",
+        title="Br35H",
+        aliases=("Br35h_anomaly_detection",),
+        domain="medical",
+        levels=("image",),
+        classes=_one("brain", "br35h", 1500, 1500),
+        folders=("br35h", "Br35h_anomaly_detection"),
+        raw=Raw("yes_no", ("Br35H", "br35h", "archive")),
+        licence="not verified",
+        homepage=_KAGGLE + "ahmedhamada0/brain-tumor-detection",
+        archives=(),
+        how_to_get="Download from Kaggle (account needed).",
+        package="1qaZ6VJDRk3Ix3oVp3NpFyTsqXLJ_JjQy",
+        remarks="Counted. Holds most of BrainMRI's images byte for byte: the two are not independent.",
+    ),
+    Dataset(
+        key="isic",
+        title="ISIC",
+        aliases=("ISIC 2016", "ISBI"),
+        domain="medical",
+        levels=("pixel",),
+        classes=_one("skin", "isic", 0, 379),
+        folders=("isic", "ISIC2016", "ISBI"),
+        raw=Raw(
+            "pairs",
+            ("ISIC", "ISBI", "ISIC2016"),
+            (
+                ("ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
+                ("skin/test/ISBI2016_ISIC_Part1_Test_Data", "skin/ISBI2016_ISIC_Part1_Test_GroundTruth"),
+            ),
+        ),
+        licence="CC0 (the 2016 data)",
+        homepage="https://challenge.isic-archive.com/landing/2016/37",
+        archives=(),
+        how_to_get="Download test data and test ground truth of 2016 Task 1 from "
+        "https://challenge.isic-archive.com/data/ and unpack both into one folder.",
+        package="1atZwmnFsz7mCsHWBZ8pkL_-Eul9bKFEx",
+        remarks="The test part of ISIC 2016 Task 1; challenge page and list.",
+    ),
+    Dataset(
+        key="cvc_colondb",
+        title="ColonDB",
+        aliases=("CVC-ColonDB",),
+        domain="medical",
+        levels=("pixel",),
+        classes=_one("colon", "ColonDB", 0, 380),
+        folders=("cvc_colondb", "cvc-colondb", "colondb"),
+        raw=Raw("pairs", ("CVC-ColonDB",), (("images", "masks"),)),
+        licence="not verified",
+        homepage="http://mv.cvc.uab.es/projects/colon-qa/cvccolondb",
+        archives=(Archive("Polyp_DataSet.zip", _FIGSHARE),),
+        how_to_get="Download Polyp_DataSet.zip from figshare (article 21221579).",
+        package="1tjZ0o5dgzka3wf_p4ErSRJ9fcC-RJK8R",
+        remarks="Listed twice.",
+    ),
+    Dataset(
+        key="cvc_clinicdb",
+        title="ClinicDB",
+        aliases=("CVC-ClinicDB",),
+        domain="medical",
+        levels=("pixel",),
+        classes=_one("colon", "ClinicDB", 0, 612),
+        folders=("cvc_clinicdb", "cvc-clinicdb", "clinicdb"),
+        raw=Raw("pairs", ("CVC-ClinicDB",), (("images", "masks"), ("Original", "Ground Truth"))),
+        licence="research and education only, no commercial use",
+        homepage="https://polyp.grand-challenge.org/CVCClinicDB/",
+        archives=(Archive("Polyp_DataSet.zip", _FIGSHARE),),
+        how_to_get="Download the official tif archive (homepage), or Polyp_DataSet.zip from figshare.",
+        package="1ciqZwMs1smSGDlwQ6tsr6YzylrqQBn9n",
+        remarks="Counted. The official tifs are read as colour; 138 masks have in-between values.",
+    ),
+    Dataset(
+        key="tn3k",
+        title="TN3K",
+        aliases=(),
+        domain="medical",
+        levels=("pixel",),
+        classes=_one("thyroid", "tn3k", 0, 614),
+        folders=("tn3k",),
+        raw=Raw("pairs", ("tn3k", "TN3K"), (("test-image", "test-mask"),)),
+        licence="code MIT, data without a separate licence",
+        homepage="https://github.com/haifangong/TRFE-Net-for-thyroid-nodule-segmentation",
+        archives=(),
+        how_to_get="Download by hand from https://drive.google.com/file/d/1reHyY5eTZ5uePXMVMzFOq5j3eFOSp50F "
+        "or from Baidu (links on the homepage).",
+        package="1LuKEMhrUGwFBlGCaej46WoooH89V3O8_",
+        remarks="Counted (masks). Masks are JPEG: > 0 enlarges the foreground against > 127.",
+    ),
+)  # fmt: skip
+
+CATALOG: dict[str, Dataset] = {entry.key: entry for entry in _ENTRIES}
+"""All data sets by key, in the order of the paper's table."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": tuple(CATALOG),
+    "industrial": tuple(key for key, entry in CATALOG.items() if entry.domain == "industrial"),
+    "medical": tuple(key for key, entry in CATALOG.items() if entry.domain == "medical"),
+}
+
+_BY_NAME = {
+    _plain(name): entry
+    for entry in _ENTRIES
+    for name in (entry.key, entry.title, *entry.aliases, *entry.folders)
+}
+
+
+def find(name: str) -> Dataset:
+    """Return the data set called `name` (key, title, alias or folder name, in any spelling).
+
+    Raises:
+        KeyError: No data set is called so.
+    """
+    try:
+        return _BY_NAME[_plain(name)]
+    except KeyError:
+        raise KeyError(name) from None
