@@ -62,3 +62,19 @@ def text_pair(
 ) -> Tensor:
     """Encode (normal, abnormal) sentences and average each group: unit-length rows (2, D)."""
     return torch.stack([mean_feature(encode(group), normalise_each=normalise_each) for group in sentences])
+
+
+class TextPairs:
+    """The (normal, abnormal) text features of objects, computed once per name and kept."""
+
+    def __init__(self, pair: Callable[[str], Tensor]) -> None:
+        """`pair` computes the features (2, D) of one object's name."""
+        self._pair = pair
+        self._known: dict[str, Tensor] = {}
+
+    def __call__(self, names: Sequence[str], like: Tensor) -> Tensor:
+        """Return (B, 2, D), float32, on the device of `like`, for the names of B images."""
+        for name in dict.fromkeys(names):
+            if name not in self._known:
+                self._known[name] = self._pair(name).float()
+        return torch.stack([self._known[name] for name in names]).to(like.device)

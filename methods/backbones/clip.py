@@ -178,15 +178,20 @@ def text_pass(
     return model.ln_final(ends) @ model.text_projection
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def encode_text(model: open_clip.CLIP, texts: Sequence[str], *, chunk: int = 64) -> Tensor:
-    """Return the un-normalised embeddings (n, E) of sentences; repeated ones are encoded once."""
+    """Return the un-normalised embeddings (n, E) of sentences, float32 even under autocast.
+
+    Repeated sentences are encoded once. The result may be kept and used in training.
+    """
     unique = list(dict.fromkeys(texts))
     device = model.positional_embedding.device
-    parts = [
-        text_pass(model, trimmed(tokenize(unique[start : start + chunk])).to(device))
-        for start in range(0, len(unique), chunk)
-    ]
+    with torch.autocast(device.type, enabled=False):
+        parts = [
+            text_pass(model, trimmed(tokenize(unique[start : start + chunk])).to(device))
+            for start in range(0, len(unique), chunk)
+        ]
     return torch.cat(parts)[[unique.index(text) for text in texts]]
 
 
@@ -282,3 +287,9 @@ def attend(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Ten
     """
     mixed = F.scaled_dot_product_attention(query, key, value)
     return block.attn.out_proj(mixed.transpose(-3, -2).flatten(-2))
+
+
+def residual(block: ResidualAttentionBlock, hidden: Tensor, attended: Tensor) -> Tensor:
+    """Finish a block after its attention: the two residual sums and the feed-forward."""
+    hidden = hidden + block.ls_1(attended)
+    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))

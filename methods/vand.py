@@ -1,0 +1,224 @@
+"""VAND (April-GAN), zero-shot: linear layers bring CLIP's patch tokens of four levels to its texts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from methods import maps, states
+from methods.backbones import clip
+from methods.base import Features, Prediction, ZeroShotDetector
+from methods.fill import filled
+from methods.learning import Recipe, dice, focal
+from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, TextPairs, text_pair
+from methods.weights import WeightFile
+
+TEMPLATES = (
+    "a bad photo of a {}.",
+    "a low resolution photo of the {}.",
+    "a bad photo of the {}.",
+    "a cropped photo of the {}.",
+    "a bright photo of a {}.",
+    "a dark photo of the {}.",
+    "a photo of my {}.",
+    "a photo of the cool {}.",
+    "a close-up photo of a {}.",
+    "a black and white photo of the {}.",
+    "a bright photo of the {}.",
+    "a cropped photo of a {}.",
+    "a jpeg corrupted photo of a {}.",
+    "a blurry photo of the {}.",
+    "a photo of the {}.",
+    "a good photo of the {}.",
+    "a photo of one {}.",
+    "a close-up photo of the {}.",
+    "a photo of a {}.",
+    "a low resolution photo of a {}.",
+    "a photo of a large {}.",
+    "a blurry photo of a {}.",
+    "a jpeg corrupted photo of the {}.",
+    "a good photo of a {}.",
+    "a photo of the small {}.",
+    "a photo of the large {}.",
+    "a black and white photo of a {}.",
+    "a dark photo of a {}.",
+    "a photo of a cool {}.",
+    "a photo of a small {}.",
+    "there is a {} in the scene.",
+    "there is the {} in the scene.",
+    "this is a {} in the scene.",
+    "this is the {} in the scene.",
+    "this is one {} in the scene.",
+)
+ENSEMBLE = PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, TEMPLATES)
+
+_PUBLISHED = "https://raw.githubusercontent.com/ByChelsea/VAND-APRIL-GAN/master/exps/pretrained"
+_GIT_SHA1 = {
+    "mvtec": "a057cec6c2ba5996baa0160a51e155908156813f",
+    "visa": "86d6848c543f8393663d35c0333498ffb5ce9b68",
+}
+
+
+class Vand(ZeroShotDetector):
+    """VAND (April-GAN), zero-shot track, as its code has it (arXiv 2305.17382).
+
+    Patch tokens after four blocks, each level through its own linear layer, are compared with averaged
+    text features; the map is the sum of the four levels' abnormal probabilities, 0 to 4. The image score
+    is the class token's abnormal probability; the map plays no part in it.
+    """
+
+    title = "VAND"
+    paper = "https://arxiv.org/abs/2305.17382"
+    code = "https://github.com/ByChelsea/VAND-APRIL-GAN"
+    licence = "MIT"
+    notes = "Numbers follow the released code: exact GELU on weights trained with QuickGELU, 518 px."
+
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "backbone": "ViT-L-14-336",
+        "image_size": 518,
+        "layers": (6, 12, 18, 24),  # blocks whose outputs are compared, counted from 1
+        "temperature": 0.01,  # the code's constant factor 100; CLIP's own logit scale is not read
+        "quick_gelu": False,  # the code drops it when the size is not the pretrained one
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "native": {"image_size": 336, "quick_gelu": True},  # what the code does at CLIP's own size
+        "mini": {"backbone": "mini", "image_size": 112, "layers": (3, 6, 9, 12)},
+    }
+    sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
+    recipe = Recipe(
+        epochs=3,
+        epochs_on={"visa": 15},
+        batch_size=8,
+        learning_rate=1e-3,
+        betas=(0.5, 0.999),
+        losses={"focal": 1.0, "dice": 1.0},
+        mosaic={"mvtec": 0.2},
+        seed=111,
+    )
+
+    positions: Tensor
+
+    def __init__(self, model: open_clip.CLIP, linear: Mapping[str, Tensor], **options: Any) -> None:
+        """Take a built CLIP and the linear layers `fc.<level>.{weight,bias}`, as `learned` returns them."""
+        super().__init__(**options)
+        clip.check_taps(self.options["layers"], len(model.visual.transformer.resblocks))
+        self.model = model
+        self.grid = clip.grid_of(model, self.image_size)
+        positions = clip.positions(model, self.image_size, mode="bicubic", antialias=True)
+        self.register_buffer("positions", positions, persistent=False)
+        self.fc = nn.ModuleList(
+            nn.Linear(positions.shape[1], model.visual.output_dim) for _ in self.options["layers"]
+        )
+        states.check(linear, self.learned(), "VAND's linear layers")
+        self.fc.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in linear.items()})
+        self._text = TextPairs(self._text_pair)
+
+    @classmethod
+    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
+        """Return CLIP (`vision`: both towers) and the linear layers trained on `source` (`learned`)."""
+        backbone = options["backbone"]
+        if backbone == cls.defaults["backbone"] and source in _GIT_SHA1:
+            learned = WeightFile(
+                name=f"vand/trained_on_{source}.pth",
+                url=f"{_PUBLISHED}/{source}_pretrained.pth",
+                git_sha1=_GIT_SHA1[source],
+                licence="MIT",
+            )
+        else:
+            learned = WeightFile(
+                name=f"vand/{backbone}/trained_on_{source}.safetensors",
+                by_hand=f"train it: python run_bench.py train --methods vand --source {source}",
+            )
+        return {"vision": clip.file(backbone), "learned": learned}
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
+        """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
+        resolved = cls.resolve(options)
+        linear = states.unwrap(states.read(files["learned"]), "trainable_linearlayer", files["learned"])
+        states.check(linear, _blank_linear(resolved), files["learned"])
+        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
+        return cls(model, linear, **options)
+
+    @classmethod
+    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
+        """Write untrained weights in the published formats; roles not in `paths` are left out."""
+        resolved = cls.resolve(options)
+        if "vision" in paths:
+            clip.write_untrained(resolved["backbone"], paths["vision"], seed)
+        if "learned" in paths:
+            linear, path = filled(_blank_linear(resolved), seed), paths["learned"]
+            states.write(linear if path.suffix == ".safetensors" else {"trainable_linearlayer": linear}, path)
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Squash to the square, Pillow's bicubic, and normalise as CLIP does."""
+        return clip.preprocess(image, self.image_size)
+
+    def encode(self, images: Tensor) -> Features:
+        """Return `image` (B, E), the unit class embedding, and `levels` (B, L, 1 + N, W), block outputs."""
+        hidden = clip.embed_image(self.model, images, self.positions)
+        blocks = self.model.visual.transformer.resblocks
+        last, levels = clip.run_blocks(blocks, hidden, taps=self.options["layers"])
+        image = F.normalize(clip.project(self.model, last[:, 0]).float(), dim=-1)
+        return {"image": image, "levels": torch.stack(levels, dim=1).float()}
+
+    def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
+        """Compare with the texts; in float32 even under autocast."""
+        with torch.autocast(features["image"].device.type, enabled=False):
+            text = self.text_features(prompts, features["image"])
+            image = maps.similarity_logits(features["image"], text, self.options["temperature"])
+            levels = [level[:, 1] for level in self.probabilities(features, text)]
+            return Prediction(image.softmax(dim=-1)[:, 1], torch.stack(levels).sum(dim=0))
+
+    def text_features(self, prompts: Sequence[str], like: Tensor) -> Tensor:
+        """Return unit text features (B, 2, E), normal first; computed once per prompt."""
+        return self._text(prompts, like)
+
+    def _text_pair(self, name: str) -> Tensor:
+        def encode(sentences: Sequence[str]) -> Tensor:
+            return clip.encode_text(self.model, sentences)
+
+        return text_pair(ENSEMBLE.sentences(name), encode, normalise_each=True)
+
+    def patch_logits(self, features: Features, text: Tensor) -> Iterator[Tensor]:
+        """Yield each level's (B, N, 2): the patches' cosines with (normal, abnormal) over the temperature."""
+        for level, linear in zip(features["levels"].unbind(1), self.fc, strict=True):
+            patches = F.normalize(linear(level[:, 1:]), dim=-1)
+            yield maps.similarity_logits(patches, text, self.options["temperature"])
+
+    def probabilities(self, features: Features, text: Tensor) -> Iterator[Tensor]:
+        """Yield each level's (normal, abnormal) probabilities (B, 2, S, S): softmax of enlarged logits."""
+        for logits in self.patch_logits(features, text):
+            grid = maps.to_grid(logits, self.grid)
+            yield maps.upsample(grid, self.image_size, align_corners=True).softmax(dim=1)
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, under the published names."""
+        return {f"fc.{name}": parameter for name, parameter in self.fc.named_parameters()}
+
+    def loss(
+        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss terms, scalars, with masks (B, S, S) of 0 and 1; labels are not used."""
+        with torch.autocast(features["image"].device.type, enabled=False):
+            text = self.text_features(prompts, features["image"])
+            levels = list(self.probabilities(features, text))
+            return {
+                "focal": torch.stack([focal(level, masks) for level in levels]).sum(),
+                "dice": torch.stack([dice(level[:, 1], masks) for level in levels]).sum(),
+            }
+
+
+def _blank_linear(options: Mapping[str, Any]) -> dict[str, Tensor]:
+    cfg = clip.architecture(options["backbone"])
+    wide, out = cfg["vision_cfg"]["width"], cfg["embed_dim"]
+    return {
+        f"fc.{level}.{name}": torch.empty(shape, device="meta")
+        for level in range(len(options["layers"]))
+        for name, shape in {"weight": (out, wide), "bias": (out,)}.items()
+    }

@@ -1,0 +1,85 @@
+"""What the golden files of methods on small CLIP networks have in common."""
+
+import re
+from fnmatch import fnmatch
+from typing import Any
+
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods.backbones import clip
+from methods.base import ZeroShotDetector
+from methods.fill import filled
+
+
+def small_clip(about: dict[str, Any]) -> open_clip.CLIP:
+    """Build the network that `config`, `activation` and `seed` describe."""
+    given = about["config"]
+    config = {
+        "embed_dim": given["embed_dim"],
+        "vision_cfg": {
+            "image_size": given.get("base_size") or given["image_size"],
+            "patch_size": given["patch_size"],
+            "width": given["width"],
+            "layers": given["layers"],
+            "head_width": given["vision_head_width"],
+        },
+        "text_cfg": {
+            "width": given["text_width"],
+            "heads": given["text_heads"],
+            "layers": given["text_layers"],
+            "vocab_size": given["vocab_size"],
+            "context_length": given["context_length"],
+        },
+    }
+    return clip.build(config, filled(clip.blank(config), about["seed"]), quick_gelu=is_quick(about))
+
+
+def is_quick(about: dict[str, Any]) -> bool:
+    return about["activation"].startswith("QuickGELU")
+
+
+def pictures(golden: Any) -> list[Image.Image]:
+    return [Image.fromarray(pixels) for pixels in golden.arrays["images_u8"]]
+
+
+def names(golden: Any) -> list[str]:
+    """Return the class name of each image."""
+    return [golden.about["class_names"][index] for index in golden.arrays["class_index"]]
+
+
+def tolerance(about: dict[str, Any], name: str) -> float:
+    """Return the golden file's tolerance for an array; its table also lists groups such as `a, b`, `a2/3`."""
+    for key, value in about["suggested_tolerance"].items():
+        for entry in key.split(", "):
+            stem, _, other = entry.partition("/")
+            candidates = [stem, stem[: len(stem) - len(other)] + other if other else stem]
+            if any(fnmatch(name, candidate) for candidate in candidates):
+                return float(str(value).split()[0])
+    if name == "preprocessed_strided":
+        return tolerance(about, "preprocessed")
+    return float(about["suggested_tolerance"].get("everything else", 1e-4))
+
+
+def network_inputs(golden: Any, detector: ZeroShotDetector) -> tuple[Tensor, dict[str, Tensor]]:
+    """Preprocess the pictures; return them, and what is stored of them (all, or every n-th row and column)."""
+    images = torch.stack([detector.preprocess(picture) for picture in pictures(golden)])
+    stored = {}
+    if "preprocessed" in golden.arrays:
+        stored["preprocessed"] = images
+    if "preprocessed_strided" in golden.arrays:
+        described = re.search(r"every (\d+)(?:st|nd|rd|th) row", golden.about["keys"]["preprocessed_strided"])
+        assert described, f"{golden.path.name} does not say the stride of preprocessed_strided"
+        stride = int(described[1])
+        stored["preprocessed_strided"] = images[:, :, ::stride, ::stride]
+    return images, stored
+
+
+def compare(golden: Any, deviations: Any, got: dict[str, Tensor], inputs: set[str]) -> None:
+    """Check all quantities; fail where the file holds an array that is neither an input nor compared."""
+    unknown = set(golden.arrays) - set(got) - inputs
+    assert not unknown, f"{golden.path.name} holds arrays this test does not know: {sorted(unknown)}"
+    for name in sorted(set(golden.arrays) - inputs):
+        deviations.check(golden, name, got[name], golden.arrays[name], tolerance(golden.about, name))
