@@ -1,0 +1,106 @@
+"""Pixels and masks: every file format of the data sets as RGB, and masks as published codes resize them."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+# Its remarks on broken files would add lines to our one; they still reach whoever sets up logging.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read a picture as RGB, 8 bit, whatever its format, mode and extension.
+
+    Grey is repeated, palettes are looked up, transparency is dropped, 16 bit is cut to its upper 8. The
+    orientation noted by a camera is not applied: masks are drawn on the stored pixels, and the published
+    codes do not apply it either.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a picture, is cut off, or its values have no known scale; names the file.
+    """
+    image = _open(path)
+    if image.mode in _DEEP:
+        image = Image.fromarray((_sixteen_bit(image, path) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def read_mask(path: Path, threshold: int = 0) -> NDArray[np.uint8]:
+    """Read a mask: 1 where its grey value, of 0..255, is above `threshold`, else 0; uint8 (H, W).
+
+    Palettes are looked up and colours turned to grey first. 0 is the published rule, and the only one for
+    masks that hold small class indices (VisA); 127 suits JPEG and anti-aliased masks.
+
+    Raises:
+        FileNotFoundError, ValueError: As `read_image`.
+    """
+    image = _open(path)
+    if image.mode in _DEEP:
+        return (_sixteen_bit(image, path) > threshold * 257).astype(np.uint8)
+    return (np.asarray(image.convert("L")) > threshold).astype(np.uint8)
+
+
+def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize a mask (H, W) to the evaluation square (size, size) as the published codes do; values 0, 1.
+
+    Non-zero becomes 255, the grey picture is resized bilinearly with Pillow's anti-aliasing (torchvision's
+    default on a picture), and what is above half is foreground. Thin defects may vanish.
+    """
+    picture = Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8))
+    resized = picture.resize((size, size), Image.Resampling.BILINEAR)
+    return (np.asarray(resized) > 127).astype(np.uint8)
+
+
+def _open(path: Path) -> Image.Image:
+    """Decode a file fully, in the mode it is stored in."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) in _TIFF and (colour := _mistagged_colour(path)) is not None:
+                return colour
+            file.seek(0)
+            with Image.open(file) as image:
+                image.load()
+                if image.mode == "F":
+                    raise ValueError("floating-point values have no known scale")
+                return image.copy()
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture that can be read; replace the file") from None
+    except Exception as error:  # on broken files the decoders raise whatever they stumble over
+        raise ValueError(
+            f"{path}: cannot be decoded ({type(error).__name__}: {error}); replace the file"
+        ) from error
+
+
+def _mistagged_colour(path: Path) -> Image.Image | None:
+    """Return the colours of a TIFF that holds three samples per pixel but is tagged as grey, else None.
+
+    CVC-ClinicDB's official files are such: Pillow refuses them, and OpenCV repeats the red channel.
+    """
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.photometric != tifffile.PHOTOMETRIC.MINISBLACK or page.samplesperpixel < 3:
+            return None
+        pixels = page.asarray()
+    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.dtype == np.uint16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise ValueError(f"TIFF of {pixels.dtype} with shape {pixels.shape}")
+    return Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+
+
+def _sixteen_bit(image: Image.Image, path: Path) -> NDArray[np.int64]:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"{path}: values up to {values.max()} exceed 16 bit; convert the file to 8 bit")
+    return values

@@ -1,0 +1,94 @@
+"""From what a user typed to a folder on disk, and what that folder says of itself."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.catalog import Dataset, find
+from datasets.files import child, subfolders
+
+PREPARED = "prepared.json"
+"""Written by `prepare`: which data set and protocol a folder holds, and from what it was made."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data set's folder, and what is known of it before its files are read."""
+
+    root: Path
+    entry: Dataset | None
+    """What was asked for by name, or what the folder's `prepared.json` names."""
+    protocol: str | None
+    warnings: tuple[str, ...]
+
+
+def locate(spec: str | Path, data_root: Path | None) -> Place:
+    """Find the folder that `spec` means: a name of the catalogue (`ksdd`, `ksdd:whole`), or a path.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        ValueError: A name without a data root; no such protocol; the folder holds something else.
+    """
+    name, _, protocol = str(spec).partition(":")
+    entry = _named(name) if isinstance(spec, str) else None
+    if entry is None:
+        return _read_marker(_folder(Path(spec)))
+    wanted = entry.protocol(protocol or None)
+    if data_root is None:
+        raise ValueError(f"{spec}: no data root to look under; give one, or the data set's own folder")
+    root = _under(data_root, entry, folder_name(entry, protocol or None))
+    place = _read_marker(root)
+    if place.entry not in (None, entry):
+        raise ValueError(f"{root}: holds {place.entry.key}, not {entry.key}; rename the folder")
+    if place.protocol and wanted and place.protocol != wanted.key:
+        raise ValueError(f"{root}: made by protocol {place.protocol}, not {wanted.key}; rename the folder")
+    return Place(root, entry, place.protocol, place.warnings)
+
+
+def folder_name(entry: Dataset, protocol: str | None) -> str:
+    """Return the folder that `prepare` writes: the key, with the protocol after it if not the default."""
+    chosen = entry.protocol(protocol)
+    return entry.key if chosen in (None, entry.protocol(None)) else f"{entry.key}_{chosen.key}"
+
+
+def _named(name: str) -> Dataset | None:
+    try:
+        return None if "/" in name else find(name)
+    except KeyError:
+        return None
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        if path.is_file():
+            raise ValueError(f"{path}: a file, not a folder; unpack it with prepare")
+        raise FileNotFoundError(f"{path}: neither a data set of the catalogue nor a folder")
+    return path
+
+
+def _under(data_root: Path, entry: Dataset, name: str) -> Path:
+    names = entry.folders if name == entry.key else (name,)
+    for wanted in names:
+        if found := child(_folder(data_root), wanted):
+            return found
+    others = [folder.name for folder in subfolders(data_root) if folder.name.startswith(f"{entry.key}_")]
+    hint = f" ({', '.join(others)} holds another protocol)" if others else ""
+    raise FileNotFoundError(
+        f"{data_root}: no folder {' or '.join(names)}{hint}; prepare {entry.key} from its download. "
+        f"{entry.how_to_get}"
+    )
+
+
+def _read_marker(root: Path) -> Place:
+    """Read `prepared.json`; a folder without one is another's work and says nothing of itself."""
+    path = root / PREPARED
+    if not path.is_file():
+        return Place(root, None, None, ())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entry = find(content["dataset"])
+        protocol = entry.protocol(content["protocol"])
+        warnings = tuple(str(warning) for warning in content["warnings"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: not as prepare wrote it ({error}); prepare the data set anew") from None
+    return Place(root, entry, protocol.key if protocol else None, warnings)

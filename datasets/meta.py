@@ -1,0 +1,233 @@
+"""A folder becomes samples: any folder with `meta.json`, or in MVTec layout, is a data set."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datasets.catalog import CATALOG, NAME_SETS, Dataset, find
+from datasets.counts import recognise_protocol
+from datasets.files import EscapeError, Tree, is_stand_in
+from datasets.layout import class_folders, read_layout
+from datasets.locate import Place, locate
+from datasets.samples import ClassData, Folder, Sample
+from datasets.schema import META, Record, Splits, read_meta
+
+__all__ = ["ClassData", "Folder", "Sample", "open_dataset"]
+
+
+def open_dataset(
+    spec: str | Path,
+    data_root: Path | None = None,
+    *,
+    names: str = "anomalyclip",
+    prompts: Mapping[str, str] | None = None,
+    split: str = "test",
+    missing_ok: bool = False,
+) -> Folder:
+    """Open a data set.
+
+    Args:
+        spec: A name of the catalogue, looked for under `data_root`, with `:protocol` after it for another
+            than the default protocol; or a folder with `meta.json` or in MVTec layout.
+        data_root: The folder that holds the data sets' folders.
+        names: Whose class names enter the prompts: `anomalyclip`, `adaclip`, or `meta` (the file's own).
+            A folder the catalogue does not know has only its own.
+        prompts: Class -> name for prompts; wins over `names`.
+        split: `test` or `train`.
+        missing_ok: Leave samples with absent files out and list them, instead of raising.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or files that it names are absent.
+        ValueError: What lies there is not a data set, or not the one asked for; the message names the
+            file, the entry and the mend.
+    """
+    if names not in (*NAME_SETS, "meta"):
+        raise ValueError(f"no name set {names!r}; there are {', '.join((*NAME_SETS, 'meta'))}")
+    if split not in ("test", "train"):
+        raise ValueError(f"no split {split!r}; there are test and train")
+    place = locate(spec, data_root)
+    splits, warnings = _read(place)
+    entry = place.entry or _recognise(place.root, splits)
+    reader = _Reader(place.root, missing_ok)
+    samples: dict[str, tuple[Sample, ...]] = {}
+    own_names: dict[str, str] = {}
+    for name, records in splits[split].items():
+        key = _class_key(name, entry, place.root)
+        if key in own_names:
+            raise ValueError(f"{place.root}: {own_names[key]!r} and {name!r} are one class; join them")
+        own_names[key] = name
+        if found := reader.samples(records, f"{split}[{name!r}]"):
+            samples[key] = found
+        else:
+            warnings.append(f"{place.root}: class {name!r} has no {split} images: left out")
+    reader.finish()
+    if not samples:
+        raise ValueError(f"{place.root}: no {split} images; check that this is the right folder")
+    chosen = _prompts(own_names, entry, names, prompts or {})
+    classes = tuple(
+        ClassData(key, chosen[key], found, _no_image_level(found, entry), _no_pixel_level(found, entry))
+        for key, found in samples.items()
+    )
+    standin = is_stand_in(place.root)
+    protocol = place.protocol
+    if entry and protocol is None and split == "test" and not standin:
+        protocol = recognise_protocol({it.key: (it.normal, it.anomalous) for it in classes}, entry)
+    key = entry.key if entry else _own_key(place.root)
+    return Folder(
+        key=f"standin_{key}" if standin else key,
+        title=entry.title if entry else place.root.resolve().name,
+        domain=entry.domain if entry else "other",
+        levels=entry.levels if entry else _levels(classes),
+        root=place.root,
+        classes=classes,
+        entry=entry,
+        protocol=protocol,
+        names=names if entry else "meta",
+        split=split,
+        standin=standin,
+        missing=tuple(reader.missing),
+        warnings=(*place.warnings, *warnings, *reader.warnings),
+    )
+
+
+def _read(place: Place) -> tuple[Splits, list[str]]:
+    if (place.root / META).is_file():
+        splits, warnings = read_meta(place.root / META)
+        return splits, list(warnings)
+    if class_folders(place.root):
+        return read_layout(place.root), []
+    key = place.entry.key if place.entry else "KEY"
+    raise ValueError(
+        f"{place.root}: neither {META} nor <class>/test/<species> folders; if it is a download, make a data "
+        f"set of it with: prepare {key} --from {place.root}"
+    )
+
+
+def _recognise(root: Path, splits: Splits) -> Dataset | None:
+    """Return the entry that the folder's name and all of its classes mean."""
+    try:
+        entry = find(root.resolve().name)
+    except KeyError:
+        return None
+    return entry if all(map(entry.class_of, splits["test"])) else None
+
+
+def _class_key(name: str, entry: Dataset | None, root: Path) -> str:
+    if entry is None:
+        return name
+    known = entry.class_of(name)
+    if known is None:
+        raise ValueError(
+            f"{root}: class {name!r} is not one of {entry.key}; take it out, or open the folder by its path "
+            "under another name"
+        )
+    return known.key
+
+
+def _prompts(
+    own_names: Mapping[str, str], entry: Dataset | None, names: str, override: Mapping[str, str]
+) -> dict[str, str]:
+    """Return class key -> name for prompts; an override may use the key or the folder's own name."""
+    chosen = dict(own_names)
+    if entry and names != "meta":
+        chosen = {it.key: it.prompts[names] for it in entry.classes}
+    keys = {name: key for key, name in own_names.items()} | {key: key for key in own_names}
+    for name, prompt in override.items():
+        if name not in keys:
+            raise ValueError(f"prompt for {name!r}: no such class; classes: {', '.join(own_names)}")
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f"prompt for {name!r} is {prompt!r}; write a name")
+        chosen[keys[name]] = prompt
+    return chosen
+
+
+def _own_key(root: Path) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "_", root.resolve().name.lower()).strip("_") or "folder"
+    return f"custom_{slug}" if slug in CATALOG else slug
+
+
+def _levels(classes: Sequence[ClassData]) -> tuple[str, ...]:
+    found = {"image": any(it.has_image_level for it in classes)}
+    found["pixel"] = any(it.has_pixel_level for it in classes)
+    return tuple(level for level, there in found.items() if there)
+
+
+def _no_image_level(samples: Sequence[Sample], entry: Dataset | None) -> str | None:
+    if entry and "image" not in entry.levels:
+        return f"{entry.title} is a pixel-level data set"
+    labels = {sample.label for sample in samples}
+    if labels == {0, 1}:
+        return None
+    return "no anomalous image" if 1 not in labels else "no normal image"
+
+
+def _no_pixel_level(samples: Sequence[Sample], entry: Dataset | None) -> str | None:
+    if entry and "pixel" not in entry.levels:
+        return f"{entry.title} is an image-level data set"
+    masks = [sample.mask for sample in samples if sample.label == 1]
+    if not masks:
+        return "no anomalous image"
+    bare = masks.count(None)
+    return f"{bare} of {len(masks)} anomalous images have no mask" if bare else None
+
+
+class _Reader:
+    """Turns records into samples, collecting what is absent."""
+
+    def __init__(self, root: Path, missing_ok: bool) -> None:
+        self._root, self._missing_ok = root, missing_ok
+        self._tree = Tree(root)
+        self._seen: set[str] = set()
+        self._files = self._unused_masks = 0
+        self.missing: list[str] = []
+        self.warnings: list[str] = []
+
+    def samples(self, records: Sequence[Record], where: str) -> tuple[Sample, ...]:
+        """Return the samples of one class whose files are all there."""
+        found = (self._sample(record, f"{where}[{index}]") for index, record in enumerate(records))
+        return tuple(sample for sample in found if sample)
+
+    def _sample(self, record: Record, where: str) -> Sample | None:
+        image = self._find(record.img_path, where)
+        mask = None
+        if record.mask_path and record.anomaly == 0:
+            # Published readers take the label's word: a normal image has no mask, whatever the file says.
+            self._unused_masks += 1
+        elif record.mask_path:
+            mask = self._find(record.mask_path, where)
+            if mask is None:
+                return None
+        if image is None:
+            return None
+        if image in self._seen:
+            raise ValueError(f"{self._source}: {where}: image {image!r} is listed twice; keep one entry")
+        self._seen.add(image)
+        path = self._root / mask if mask else None
+        return Sample(image, self._root / image, path, record.anomaly, record.specie_name)
+
+    def _find(self, text: str, where: str) -> str | None:
+        self._files += 1
+        try:
+            found = self._tree.find(text)
+        except EscapeError as error:
+            raise ValueError(
+                f"{self._source}: {where}: {text!r} {error}; write the path of a file inside {self._root}, "
+                "relative to it"
+            ) from None
+        if found is None:
+            self.missing.append(text)
+        return found
+
+    def finish(self) -> None:
+        """Raise `FileNotFoundError` if files are absent and must not be; note what was left unused."""
+        if self.missing and not self._missing_ok:
+            raise FileNotFoundError(
+                f"{self._source}: {len(self.missing)} of {self._files} files that it names are absent, first "
+                f"{self.missing[0]!r}; restore them, or correct the paths"
+            )
+        if self._unused_masks:
+            self.warnings.append(f"{self._source}: masks of {self._unused_masks} normal images are not used")
+
+    @property
+    def _source(self) -> Path:
+        return self._root / META
