@@ -1,0 +1,284 @@
+"""Tipsomaly: fixed prompts judge the image, learned prompts its patches, on frozen TIPS encoders.
+
+Salehi et al., TIPS Over Tricks, ICASSP 2026, arXiv 2602.03594.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import tipsomaly_prompts as words
+from methods.backbones import tips_weights
+from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
+from methods.base import Features, Prediction, ZeroShotDetector
+from methods.fill import fill
+from methods.learning import Recipe, dice, focal
+from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
+from methods.prompts import mean_feature
+from methods.weights import WeightFile
+
+
+class Tipsomaly(ZeroShotDetector):
+    """Decoupled prompts with local evidence.
+
+    Built from a TIPS image encoder, text encoder and tokenizer; `learned` are the (normal, abnormal)
+    prompts (n_prompt, D), unused with `prompt_learning` "none". Raises `ValueError` for an option's
+    value or a shape that does not fit.
+    """
+
+    title = "Tipsomaly"
+    paper = "TIPS Over Tricks, ICASSP 2026, arXiv 2602.03594"
+    code = "https://github.com/AlirezaSalehy/Tipsomaly"
+    licence = "MIT (code and prompts); TIPS: Apache-2.0 (code), CC-BY-4.0 (weights)"
+    notes = "the paper does not say which class token its table shows; both scores are kept"
+
+    defaults = {  # noqa: RUF012 (never mutated)
+        "backbone": "l14",
+        "image_size": 518,
+        "sigma": 4.0,
+        "n_prompt": 8,
+        "prompt_type": "industrial",
+        "prompt_learning": "concat",
+        "decoupled": True,
+        "local_evidence": True,
+        "cls_token": 2,  # TIPS trains the second one on captions that say where things are
+    }
+    presets = {  # noqa: RUF012
+        "fixed-prompts": {"prompt_learning": "none"},
+        "coupled": {"decoupled": False},
+        "no-local-evidence": {"local_evidence": False},
+        "cls1": {"cls_token": 1},
+        "object-agnostic": {"prompt_type": "object_agnostic"},
+        "photo-templates": {"prompt_type": "industrial_photo"},
+        "small": {"backbone": "s14"},
+        "base": {"backbone": "b14"},
+        "so400m": {"backbone": "so400m14"},
+        "giant": {"backbone": "g14"},
+        "giant-lowres": {"backbone": "g14_lowres", "image_size": 224},
+        "v2": {"backbone": "v2_l14"},
+        "mini": {"backbone": "mini", "image_size": 98},
+    }
+    target_options = {  # noqa: RUF012
+        target: {"prompt_type": "medical"} for target in ("headct", "brainmri", "br35h")
+    }
+    sources = {"*": "mvtec", "mvtec": "visa"}  # noqa: RUF012
+    recipe = Recipe(
+        epochs=2,
+        batch_size=8,
+        learning_rate=1e-3,
+        betas=(0.5, 0.999),
+        seed=111,
+        losses={"focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+    )
+
+    def __init__(
+        self,
+        vision: TipsVision,
+        text: TipsText,
+        tokenizer: TipsTokenizer,
+        learned: Sequence[Tensor] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if tokenizer.size > text.token_embedding.num_embeddings:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.size} pieces, the text encoder knows only"
+                f" {text.token_embedding.num_embeddings}; they are not of the same model"
+            )
+        self.vision, self.text, self.tokenizer = vision, text, tokenizer
+        self.requires_grad_(False)
+        learns = self.options["prompt_learning"] != "none"
+        wanted = [(self.options["n_prompt"], text.width)] * 2 if learns else []
+        found = [tuple(rows.shape) for rows in learned] if learns else []
+        if found != wanted:
+            raise ValueError(f"the learned prompts must be two of shape {wanted[0]}; these are {found}")
+        rows = [each.detach().clone().float() for each in learned] if learns else []
+        self.learnable_prompts = nn.ParameterList(rows)
+        self._fixed: dict[tuple[str, torch.device], Tensor] = {}
+        self._learned: tuple[object, Tensor] | None = None
+
+    # Options and files
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options with their values; raises `ValueError` for a value that cannot be."""
+        resolved = super().resolve(options)
+        allowed: dict[str, Sequence[Any]] = {
+            "backbone": tuple(tips_weights.VARIANTS),
+            "prompt_type": tuple(words.ENSEMBLES),
+            "prompt_learning": words.LEARNING,
+            "cls_token": (1, 2),
+            "n_prompt": range(1, MAX_TOKENS + 1),
+        }
+        for name, values in allowed.items():
+            if resolved[name] not in values:
+                choices = f"1 to {MAX_TOKENS}" if name == "n_prompt" else ", ".join(map(str, values))
+                raise ValueError(f"{name} cannot be {resolved[name]!r}; choose {choices}")
+        if resolved["image_size"] <= 0 or resolved["image_size"] % PATCH:
+            raise ValueError(f"image_size must be a multiple of {PATCH}, not {resolved['image_size']}")
+        return resolved
+
+    @classmethod
+    def source_for(cls, target: str, options: Mapping[str, Any]) -> str | None:
+        """Return what the prompts for `target` were trained on; None if there are none."""
+        if cls.resolve(options)["prompt_learning"] == "none":
+            return None
+        return super().source_for(target, options)
+
+    @classmethod
+    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
+        """Return the encoders' files, the tokenizer, and the prompts learned on `source` if there is one."""
+        options = cls.resolve(options)
+        files = tips_weights.weight_files(options["backbone"])
+        learning = options["prompt_learning"]
+        if source is not None and learning != "none":
+            files["learned"] = words.learned_file(source, options["backbone"], learning, options["n_prompt"])
+        return files
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
+        """Build the method from local files; each must hold exactly what belongs there."""
+        resolved = cls.resolve(options)
+        encoders = cls._encoders(files, resolved["backbone"])
+        if resolved["prompt_learning"] == "none":
+            return cls(*encoders, **options)
+        if "learned" not in files:
+            raise ValueError("Tipsomaly needs learned prompts: name their source, or prompt_learning=none")
+        prompts = words.read_prompts(files["learned"], resolved["n_prompt"], encoders[1].width)
+        return cls(*encoders, prompts, **options)
+
+    @classmethod
+    def begin(cls, files: Mapping[str, Path], seed: int = recipe.seed, **options: Any) -> Self:
+        """Build the method from local files (`learned` unused) with the prompts that training begins with."""
+        resolved = cls.resolve(options)
+        encoders = cls._encoders(files, resolved["backbone"])
+        return cls(*encoders, words.fresh_prompts(resolved["n_prompt"], encoders[1].width, seed), **options)
+
+    @staticmethod
+    def _encoders(files: Mapping[str, Path], backbone: str) -> tuple[TipsVision, TipsText, TipsTokenizer]:
+        variant = tips_weights.VARIANTS[backbone]
+        tokenizer = TipsTokenizer(files["tokenizer"])  # first: it fails in no time
+        text = tips_weights.load_text(files["text"], variant)
+        return tips_weights.load_vision(files["vision"], variant), text, tokenizer
+
+    @classmethod
+    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
+        """Write untrained weights in the published formats to the paths, by role."""
+        options = cls.resolve(options)
+        variant = tips_weights.VARIANTS[options["backbone"]]
+        for role, path in paths.items():
+            if role == "tokenizer":
+                spoken = [group for each in words.ENSEMBLES.values() for group in each.sentences("object")]
+                tips_weights.write_tokenizer(path, [sentence for group in spoken for sentence in group])
+            elif role == "learned":
+                shape = (options["n_prompt"], variant.width)
+                names = ("learnable_prompts.0", "learnable_prompts.1")
+                words.write_prompts(path, [torch.from_numpy(fill(name, shape, seed)) for name in names])
+            else:
+                tips_weights.write_encoder(path, variant, role, seed)
+
+    # Text
+
+    def fixed_features(self, names: Sequence[str]) -> Tensor:
+        """Return the (normal, abnormal) features (B, 2, D) of the fixed sentences about each object."""
+        device = self.text.temperature.device
+        for name in set(names):
+            if (name, device) not in self._fixed:
+                with torch.inference_mode(False), torch.no_grad():
+                    self._fixed[name, device] = self._text_pair(name)
+        return torch.stack([self._fixed[name, device] for name in names])
+
+    def learned_features(self) -> Tensor:
+        """Return the (normal, abnormal) features (2, D) of the learned prompts; the same for every object.
+
+        Computed once, and anew whenever the prompts have changed or gradients are asked for.
+        """
+        prompts = list(self.learnable_prompts)
+        if torch.is_grad_enabled() and any(rows.requires_grad for rows in prompts):
+            return self._text_pair("object", prompts)
+        state = [(rows.device, rows._version, rows.data_ptr()) for rows in prompts]
+        if self._learned is None or self._learned[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._learned = state, self._text_pair("object", prompts)
+        return self._learned[1]
+
+    def _text_pair(self, name: str, prompts: Sequence[Tensor] = ()) -> Tensor:
+        spoken = name.replace("_", " ").replace("-", " ")
+        if not spoken.strip():
+            raise ValueError("an object needs a name to be put into the prompts; this one is empty")
+        groups = words.ENSEMBLES[self.options["prompt_type"]].sentences(spoken)
+        with torch.autocast(self.text.temperature.device.type, enabled=False):
+            features = [
+                self._encode_text(group, prompts[state] if prompts else None)
+                for state, group in enumerate(groups)
+            ]
+        return torch.stack([mean_feature(each, normalise_each=True) for each in features])
+
+    def _encode_text(self, sentences: Sequence[str], rows: Tensor | None) -> Tensor:
+        ids, paddings = (each.to(self.text.temperature.device) for each in self.tokenizer(sentences))
+        longest = int((1 - paddings).sum(dim=1).max())  # columns of padding alone change nothing
+        tokens, paddings = self.text.embed(ids[:, :longest]), paddings[:, :longest]
+        if rows is not None:
+            tokens, paddings = words.join(self.options["prompt_learning"], rows, tokens, paddings)
+        return self.text.encode(tokens, paddings)
+
+    # Images
+
+    def encode(self, images: Tensor) -> Features:
+        """Return both class tokens `cls` (B, 2, D) and the patches (B, N, D), float32, of unit length."""
+        tokens, patches = self.vision(images)
+        return {"cls": F.normalize(tokens.float(), dim=-1), "patches": F.normalize(patches.float(), dim=-1)}
+
+    def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
+        """Compare the features with the texts: image scores in 0 to 2, maps in 0 to 1."""
+        with torch.autocast(features["patches"].device.type, enabled=False):
+            shared = self.learned_features() if self.learnable_prompts else None
+            own = self.fixed_features(prompts) if shared is None or self.options["decoupled"] else shared
+            scores = self._probabilities(features["cls"], own)[..., 1]
+            of_patches = self._probabilities(features["patches"], own if shared is None else shared)
+            if self.options["local_evidence"]:
+                scores = scores + of_patches[..., 1].amax(dim=1, keepdim=True)
+            normal, abnormal = self._upsampled(of_patches).unbind(dim=1)
+            maps = gaussian_smooth(((1 - normal + abnormal) / 2).clamp(0, 1), self.options["sigma"])
+        return Prediction(
+            scores[:, self.options["cls_token"] - 1], maps, {"cls1": scores[:, 0], "cls2": scores[:, 1]}
+        )
+
+    def _probabilities(self, features: Tensor, texts: Tensor) -> Tensor:
+        return similarity_logits(features.float(), texts, self.text.temperature).softmax(dim=-1)
+
+    def _upsampled(self, probabilities: Tensor) -> Tensor:
+        side = self.image_size // PATCH
+        return upsample(to_grid(probabilities, (side, side)), self.image_size, align_corners=False)
+
+    # Training
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, by name."""
+        return {f"learnable_prompts.{state}": rows for state, rows in enumerate(self.learnable_prompts)}
+
+    def loss(
+        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss terms, scalars, of encoded images with labels (B,) and masks (B, S, S) of 0 and 1.
+
+        `recipe.losses` says what of them is minimised. The objects' names play no part: all are "object".
+        """
+        with torch.autocast(features["patches"].device.type, enabled=False):
+            texts = self.learned_features()
+            of_tokens = self._probabilities(features["cls"], texts)
+            maps = self._upsampled(self._probabilities(features["patches"], texts))
+            classes, masks = labels.long(), masks.float()
+            return {
+                # Probabilities where logits belong: so the official code has it.
+                "class_tokens": F.cross_entropy(of_tokens[:, 0], classes)
+                + F.cross_entropy(of_tokens[:, 1], classes),
+                "focal": focal(maps, masks),
+                "dice_abnormal": dice(maps[:, 1], masks),
+                "dice_normal": dice(maps[:, 0], 1 - masks),
+                "l1": texts.abs().sum(),
+            }
