@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.plan import Job, Settings, Task
 from bench.provenance import provenance
 from datasets.images import read_image, read_mask, resize_mask
-from datasets.meta import Sample
+from datasets.samples import Sample
 from methods.base import Prediction, ZeroShotDetector
 from metrics import PixelMetrics
 
@@ -85,7 +85,7 @@ def collect(
 ) -> Collected:
     """Send the task's images through the model. Maps go straight into the pixel metrics and are dropped."""
     settings, device = task.settings, machine.device
-    samples = task.data.samples[: settings.limit]
+    samples = task.samples
     with_pixels = task.data.has_pixel_level
     pixels = PixelMetrics(mode=settings.metrics_mode, flavour=settings.aupro_flavour) if with_pixels else None
     collected = Collected(

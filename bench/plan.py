@@ -15,7 +15,7 @@ import metrics
 from bench.cells import CellId, CellStore
 from bench.errors import BenchError
 from bench.protocol import MethodRequest, is_seen
-from datasets.meta import ClassData, Folder
+from datasets.samples import ClassData, Folder, Sample
 from methods import weights
 from methods.weights import WeightsError
 
@@ -67,9 +67,12 @@ class Task:
     settings: Settings
 
     @property
-    def n_images(self) -> int:
-        """Images that will be looked at."""
-        return min(len(self.data.samples), self.settings.limit or len(self.data.samples))
+    def samples(self) -> tuple[Sample, ...]:
+        """The images to look at; under a limit, evenly spaced, so that normal and anomalous ones occur."""
+        everything, limit = self.data.samples, self.settings.limit
+        if limit is None or limit >= len(everything):
+            return everything
+        return tuple(everything[index * len(everything) // limit] for index in range(limit))
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,13 @@ class Plan:
     @property
     def n_images(self) -> int:
         """Images to look at."""
-        return sum(task.n_images for task in self.tasks)
+        return sum(len(task.samples) for task in self.tasks)
 
     def metrics_memory(self) -> int:
         """Return the bytes that the metrics will need at most: two classes, one computed, one collected."""
         needs = sorted(
             metrics.memory_estimate(
-                task.n_images * int(job.options["image_size"]) ** 2, task.settings.metrics_mode
+                len(task.samples) * int(job.options["image_size"]) ** 2, task.settings.metrics_mode
             )
             for job in self.jobs
             for task in job.tasks
@@ -243,18 +246,23 @@ def _marks(
         marks.append("seen")
     if target in request.detector.selected_on.get(source or "", ()):
         marks.append("selected")
-    if folder.is_partial and not allow.partial:
+    if folder.partial and not allow.partial:
         raise BenchError(
-            f"{folder.root} does not hold the expected test images ({folder.count_note}). Run "
+            f"{folder.root} does not hold the expected test images ({_brief(folder.differences)}). Run "
             f"`run_bench.py check {target}`; to go on with what is there, marked partial, add --allow-partial"
         )
-    if folder.is_partial or settings.limit is not None:
+    if folder.partial or settings.limit is not None:
         marks.append("partial")
     if folder.standin:
         marks.append("stand-in")
     if request.detector.privileged:
         marks.append("privileged")
     return tuple(marks)
+
+
+def _brief(differences: Sequence[str], most: int = 3) -> str:
+    rest = len(differences) - most
+    return "; ".join(differences[:most]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 def _weights(

@@ -1,6 +1,6 @@
 """What a finished class says of itself: the content of its cell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from bench.plan import Job, Task
 from metrics import Report
 
 
-def image_report(scores: Sequence[dict[str, Any]], defined: bool, reason: str | None) -> Report:
-    """Return the image-level metrics of stored per-image scores, undefined where the level does not apply."""
-    if not defined:
-        return undefined("image", reason or "not applicable")
+def image_report(scores: Sequence[Mapping[str, Any]], why_not: str | None) -> Report:
+    """Return the image-level metrics of per-image scores; `why_not` says why the level does not apply."""
+    if why_not is not None:
+        return undefined("image", why_not)
     return metrics.image_metrics(
         np.array([row["label"] for row in scores]),
         np.array([row["score"] for row in scores], dtype=np.float32),
@@ -22,27 +22,24 @@ def image_report(scores: Sequence[dict[str, Any]], defined: bool, reason: str | 
     )
 
 
-def undefined(level: str, reason: str) -> Report:
+def undefined(level: str, reason: str | None) -> Report:
     """Return a report in which every metric of the level is undefined for the same reason."""
     names = [name for name, metric in metrics.METRICS.items() if metric.level == level]
-    return Report(dict.fromkeys(names), dict.fromkeys(names, reason), {}, {})
+    return Report(dict.fromkeys(names), dict.fromkeys(names, reason or "not applicable"))
 
 
 def cell_content(
-    collected: Collected, task: Task, job: Job, image: Report, pixel: Report | None, machine: Machine
+    collected: Collected, task: Task, job: Job, image: Report, pixel: Report, machine: Machine
 ) -> dict[str, Any]:
     """Return the content of the finished cell (schema 1, without its key)."""
     folder, data, cell = task.folder, task.data, task.cell
-    pixel = pixel or undefined("pixel", data.pixel_reason or "not applicable")
     labels = [sample.label for sample in collected.samples]
     seconds = collected.seconds
     also = {
         name: image_report(
-            [{**row, "score": row["also"][name]} for row in collected.scores],
-            data.has_image_level,
-            data.image_reason,
+            [{**row, "score": row["also"][name]} for row in collected.scores], data.no_image_level
         ).values
-        for name in (collected.scores[0].get("also", {}) if collected.scores else {})
+        for name in collected.scores[0].get("also", {})
     }
     return {
         "method": cell.method,
@@ -63,6 +60,7 @@ def cell_content(
         "brackets": {name: list(bracket) for name, bracket in {**image.brackets, **pixel.brackets}.items()},
         "details": {**image.details, **pixel.details},
         "also": also,
+        "not_applicable": {"image": data.no_image_level, "pixel": data.no_pixel_level},
         "counts": {"normal": labels.count(0), "anomalous": labels.count(1)},
         "marks": list(task.marks),
         "scores": collected.scores,

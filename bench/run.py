@@ -10,7 +10,7 @@ from bench.cells import CellId, CellStore
 from bench.collect import Collected, Machine, collect, load
 from bench.errors import BenchError
 from bench.plan import Job, Plan, Task
-from bench.record import cell_content, image_report
+from bench.record import cell_content, image_report, undefined
 
 
 @dataclass
@@ -91,8 +91,7 @@ def _failed(cell: CellId, error: Exception, store: CellStore, outcome: Outcome, 
 
 def _finish(collected: Collected, task: Task, job: Job, store: CellStore, machine: Machine) -> None:
     started = time.perf_counter()
-    image, pixel = image_report(collected.scores, task.data.has_image_level, task.data.image_reason), None
-    if collected.pixels is not None:
-        pixel = collected.pixels.result()
+    image = image_report(collected.scores, task.data.no_image_level)
+    pixel = collected.pixels.result() if collected.pixels else undefined("pixel", task.data.no_pixel_level)
     collected.seconds["metrics"] += time.perf_counter() - started
     store.write(task.cell, cell_content(collected, task, job, image, pixel, machine))

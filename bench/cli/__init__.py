@@ -1,0 +1,108 @@
+"""The command line: arguments in, exit code out. It computes nothing itself."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import BenchError, unknown
+
+VERBS = ("demo", "list", "weights", "prepare", "check", "run", "table", "predict", "try")
+
+_EPILOG = """\
+typical use:
+  python run_bench.py demo                                   everything, offline, on generated data
+  python run_bench.py prepare mvtec --from mvtec_anomaly_detection.tar.xz
+  python run_bench.py weights --methods tipsomaly --fetch
+  python run_bench.py run --methods tipsomaly --datasets industrial
+  python run_bench.py table --layout paper --format md
+
+folders (flag, or environment variable, or default):
+  --data-root     ZSAD_DATA      ./data       one folder a dataset, each with its meta.json
+  --weights-root  ZSAD_WEIGHTS   ./weights    pretrained and learned weights
+  --results       ZSAD_RESULTS   ./results    cells in runs/, rendered tables in tables/
+
+exit codes: 0 all that was asked for is there; 1 something failed or was refused; 2 wrong request."""
+
+
+def _module(verb: str) -> str:
+    # `try` and `list` cannot or should not be module names.
+    return {"try": "trial", "list": "listing"}.get(verb, verb)
+
+
+def _parser(verb: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_bench.py",
+        description="Measure zero-shot anomaly detection on 14 datasets, and print the paper's table.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    # Only the verb in use is imported: `--help` should not wait for torch.
+    for name in VERBS if verb is None else (verb,):
+        module = importlib.import_module(f"bench.cli.{_module(name)}")
+        sub = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            epilog=f"examples:\n{module.EXAMPLES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+        module.arguments(sub)
+        sub.set_defaults(main=module.main)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    verb = next((word for word in words if not word.startswith("-")), None)
+    try:
+        _refuse_other_datasets_package()
+        if verb is not None and verb not in VERBS:
+            raise unknown("verb", verb, VERBS)
+        _quiet()
+        parsed = _parser(verb).parse_args(words)
+        return int(parsed.main(parsed))
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) left: not our failure.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        expected = isinstance(error, (BenchError, OSError, ValueError))
+        kind = "" if expected else f"{type(error).__name__}: "
+        print(
+            f"error: {kind}{error}" + ("" if debug or expected else "  (--debug shows where)"),
+            file=sys.stderr,
+        )
+        return 2 if expected else 1
+
+
+def _refuse_other_datasets_package() -> None:
+    import datasets  # noqa: PLC0415 (before anything else can import it from elsewhere)
+
+    here = Path(__file__).resolve().parents[2]
+    found = Path(datasets.__file__ or "").resolve()
+    if here not in found.parents:
+        raise BenchError(
+            f"`import datasets` found {found.parent}, not this checkout's folder. Run the suite as "
+            f"`python {here / 'run_bench.py'}`"
+        )
+
+
+def _quiet() -> None:
+    warnings.filterwarnings("ignore", message="QuickGELU mismatch")
+    warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,0 +1,34 @@
+"""Look a dataset over: counts against the catalog, broken files, sizes, duplicates, fingerprint."""
+
+import argparse
+
+from bench.cli.common import add_datasets, add_roots, open_folders
+from bench.digests import DigestCache
+from datasets.check import check
+
+HELP = "look a prepared dataset over"
+EXAMPLES = """\
+  run_bench.py check --datasets all
+  run_bench.py check --datasets mvtec --quick
+  run_bench.py check --datasets path/to/my/folder"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_datasets(parser, required=True)
+    add_roots(parser, "data")
+    parser.add_argument("--quick", action="store_true", help="counts and paths only, open no image")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code: 0 if nothing is wrong."""
+    folders, failures = open_folders(parsed)
+    digest = DigestCache()
+    sound = not failures
+    for folder in folders:
+        report = check(folder, deep=not parsed.quick, digest=digest)
+        print(report, end="\n\n")
+        sound = sound and report.ok
+    for failure in failures:
+        print(f"error: {failure}")
+    return 0 if sound else 1

@@ -1,0 +1,118 @@
+"""Arguments that several verbs share, and how they are read."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cells import CellStore
+from bench.errors import BenchError, unknown
+from bench.protocol import expand_datasets
+from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
+from datasets.meta import open_dataset
+from datasets.samples import Folder
+
+
+def add_roots(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add `--data-root`, `--weights-root`, `--results` by name (`data`, `weights`, `results`)."""
+    known = {
+        "data": ("--data-root", "ZSAD_DATA", "data", "folder of the prepared datasets"),
+        "weights": ("--weights-root", "ZSAD_WEIGHTS", "weights", "folder of the weights"),
+        "results": ("--results", "ZSAD_RESULTS", "results", "folder of cells and tables"),
+    }
+    for name in names:
+        flag, variable, default, text = known[name]
+        parser.add_argument(
+            flag,
+            type=Path,
+            metavar="DIR",
+            default=Path(os.environ.get(variable) or default),
+            help=f"{text} (or {variable}; now %(default)s)",
+        )
+
+
+def add_methods(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add `--methods`."""
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="M",
+        required=required,
+        help="method keys, key:preset, or all (without the baselines chance and oracle)",
+    )
+
+
+def add_datasets(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add `--datasets`, `--names` and `--prompt`."""
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        metavar="D",
+        required=required,
+        help="keys, KEY:PROTOCOL, groups (all industrial medical), or folders (meta.json or MVTec layout)",
+    )
+    parser.add_argument(
+        "--names",
+        choices=(*NAME_SETS, "meta"),
+        default="anomalyclip",
+        help="whose class names enter the prompts; meta: the folder's own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prompt",
+        action="append",
+        default=[],
+        metavar="CLASS=NAME",
+        help="own name of a class in the prompts; may be repeated",
+    )
+
+
+def dataset_keys(words: Sequence[str]) -> list[str]:
+    """Return catalog keys and folder paths for `--datasets`; raises `BenchError` for a misspelt key."""
+    groups = {name: tuple(keys) for name, keys in GROUPS.items()}
+    keys = []
+    for word in expand_datasets(words, groups):
+        if "/" in word or Path(word).is_dir():
+            keys.append(word)
+            continue
+        name, colon, protocol = word.partition(":")
+        try:
+            keys.append(find(name).key + colon + protocol)
+        except KeyError:
+            raise unknown("dataset", name, [*CATALOG, *groups]) from None
+    return list(dict.fromkeys(keys))
+
+
+def open_folders(arguments: argparse.Namespace) -> tuple[list[Folder], list[str]]:
+    """Open the datasets of `--datasets`; returns them and one message for each that could not be opened."""
+    prompts = parse_pairs(arguments.prompt, "--prompt")
+    folders, failures = [], []
+    for key in dataset_keys(arguments.datasets):
+        try:
+            folders.append(
+                open_dataset(key, arguments.data_root, names=arguments.names, prompts=prompts or None)
+            )
+        except (OSError, ValueError) as error:
+            failures.append(f"{key}: {error}")
+    return folders, failures
+
+
+def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """Return `{key: value}` of texts `key=value`."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BenchError(f"{flag} {text}: expected KEY=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def cell_store(results: Path) -> CellStore:
+    """Return the cells of a results folder."""
+    return CellStore(results / "runs")
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches: progress bars and colour only then."""
+    return sys.stderr.isatty()

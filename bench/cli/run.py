@@ -1,0 +1,176 @@
+"""Measure methods on datasets. Finished cells are kept and skipped; run it again to go on."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from bench.cells import CellId, CellStore
+from bench.cli.common import (
+    add_datasets,
+    add_methods,
+    add_roots,
+    cell_store,
+    on_terminal,
+    open_folders,
+    parse_pairs,
+)
+from bench.collect import PRECISIONS, Machine, choose_device
+from bench.digests import DigestCache
+from bench.errors import BenchError
+from bench.plan import Job, Permissions, Plan, Settings, Task, make_plan, summary
+from bench.protocol import parse_methods
+from bench.remetric import remetric
+from bench.run import Listener, Outcome, execute
+
+HELP = "measure methods on datasets"
+EXAMPLES = """\
+  run_bench.py run --methods tipsomaly --datasets industrial
+  run_bench.py run --methods all --datasets all --device cuda --precision bfloat16
+  run_bench.py run --methods tipsomaly:no-local-evidence --datasets mvtec visa
+  run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
+  run_bench.py run --methods winclip --datasets path/to/my/folder
+  run_bench.py run --methods all --datasets all --shard 2/8
+  run_bench.py run --methods all --datasets all --dry-run"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_methods(parser, required=True)
+    add_datasets(parser, required=True)
+    add_roots(parser, "data", "weights", "results")
+    number = parser.add_argument_group("what changes numbers (part of a cell's key)")
+    number.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
+    )
+    number.add_argument(
+        "--source", metavar="D[+D2]", help="weights trained on these instead of the protocol's"
+    )
+    number.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    number.add_argument(
+        "--masks", choices=("resized", "native"), default="resized", help="size of evaluation"
+    )
+    number.add_argument(
+        "--mask-threshold", type=int, default=0, metavar="G", help="grey > G is anomalous (0..254)"
+    )
+    number.add_argument("--metrics-mode", choices=("exact", "streaming"), default="exact")
+    number.add_argument("--aupro-flavour", choices=("numpy1", "numpy2"), default="numpy1")
+    number.add_argument("--limit", type=int, metavar="N", help="at most N images a class; marked partial")
+    machine = parser.add_argument_group("what changes only speed")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
+    machine.add_argument("--batch-size", type=int, default=8)
+    machine.add_argument(
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that read images"
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument("--force", action="store_true", help="compute cells that are here already again")
+    run.add_argument("--shard", metavar="I/N", help="only this part of the cells, for several machines")
+    run.add_argument(
+        "--remetric", action="store_true", help="only recompute image metrics from stored scores"
+    )
+    run.add_argument(
+        "--allow-seen", action="store_true", help="test on what was trained on; marked, unranked"
+    )
+    run.add_argument("--allow-partial", action="store_true", help="accept incomplete datasets; marked")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    for name in ("batch_size", "limit"):
+        value = getattr(parsed, name)
+        if value is not None and value < 1:
+            raise BenchError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    if not 0 <= parsed.mask_threshold < 255:
+        raise BenchError(f"--mask-threshold {parsed.mask_threshold}: a grey value from 0 to 254")
+    device = choose_device(parsed.device)
+    store = cell_store(parsed.results)
+    requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
+    folders, unopened = open_folders(parsed)
+    plan = make_plan(
+        requests,
+        folders,
+        store,
+        weights_root=parsed.weights_root,
+        digest=DigestCache(),
+        settings=Settings(
+            parsed.precision,
+            parsed.masks,
+            parsed.mask_threshold,
+            parsed.metrics_mode,
+            parsed.aupro_flavour,
+            parsed.limit,
+        ),
+        source=parsed.source,
+        allow=Permissions(parsed.allow_seen, parsed.allow_partial),
+        force=parsed.force,
+    )
+    if parsed.shard:
+        plan = plan.shard(*_shard(parsed.shard))
+    for failure in unopened:
+        print(f"not opened: {failure}", file=sys.stderr)
+    print(summary(plan))
+    if parsed.remetric:
+        print(f"image metrics recomputed in {remetric(plan.done, store)} cells")
+        return 0
+    if parsed.dry_run:
+        return 0 if not (plan.refused or unopened) else 1
+    outcome = run_with_progress(plan, store, Machine(device, parsed.batch_size, parsed.workers))
+    complete = not (outcome.failed or plan.refused or unopened)
+    print(
+        f"{len(outcome.finished)} cells written to {store.root}, {len(plan.done)} were there, "
+        f"{len(outcome.failed)} failed, {len(plan.refused) + len(unopened)} refused"
+    )
+    return 0 if complete else 1
+
+
+def _shard(text: str) -> tuple[int, int]:
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        raise BenchError(f"--shard {text}: expected I/N, such as 2/8") from None
+    return index, count
+
+
+def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome:
+    """Execute the plan with a progress bar on a terminal and quiet lines elsewhere."""
+    if not plan.tasks:
+        return Outcome()
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    with _Progress(total=plan.n_images) as progress:
+        return execute(plan, store, machine, progress)
+
+
+class _Progress(Listener):
+    def __init__(self, total: int) -> None:
+        self._bar: Any = tqdm(
+            total=total,
+            unit="img",
+            disable=not on_terminal(),
+            dynamic_ncols=True,
+            smoothing=0.05,
+            leave=False,
+        )
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def job(self, job: Job) -> None:
+        if not on_terminal():
+            print(f"{job}: {len(job.tasks)} cells", flush=True)
+
+    def task(self, task: Task) -> None:
+        self._bar.set_description(str(task.cell))
+
+    def images(self, count: int) -> None:
+        self._bar.update(count)
+
+    def failure(self, cell: CellId, reason: str) -> None:
+        self._bar.write(f"failed: {cell}: {reason}", file=sys.stderr)

@@ -1,0 +1,96 @@
+"""Print tables of finished cells, or of published numbers."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.cells import identify
+from bench.cli.common import add_roots, cell_store, dataset_keys, parse_pairs
+from bench.errors import BenchError
+from bench.tables import FORMATS, LAYOUTS, build, build_published, render
+from bench.tables.published import DEFAULT, available
+from methods.base import find, keys
+
+HELP = "print the paper's table and others from finished cells"
+EXAMPLES = """\
+  run_bench.py table --layout paper --format md
+  run_bench.py table --layout paper --format latex --out table1.tex
+  run_bench.py table --layout per-class --methods tipsomaly --datasets mvtec
+  run_bench.py table --layout methods --methods tipsomaly
+  run_bench.py table --against published
+  run_bench.py table --published tipsomaly_paper"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="paper")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="md")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="columns and their order")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="rows (default: all)")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only cells with this setting, such as precision=float32 or options.sigma=4",
+    )
+    parser.add_argument(
+        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="PAPER",
+        help=f"ours, the paper's and the difference: published (= {DEFAULT}), {', '.join(available())}, or a CSV",
+    )
+    parser.add_argument("--published", metavar="PAPER", help="the paper's own numbers in our layout")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    add_roots(parser, "results")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    if parsed.published:
+        table = build_published(_paper(parsed.published), parsed.layout)
+    else:
+        cells = list(cell_store(parsed.results))
+        for cell in cells:
+            identify(cell)
+        table = build(
+            cells,
+            parsed.layout,
+            methods=parsed.methods,
+            datasets=_rows(parsed.datasets, cells),
+            where=parse_pairs(parsed.where, "--where"),
+            latest=parsed.latest,
+            against=_paper(parsed.against) if parsed.against else None,
+            home_source=_home_source,
+        )
+    text = render(table, parsed.format)
+    if parsed.out is None:
+        print(text)
+        return 0
+    try:
+        parsed.out.parent.mkdir(parents=True, exist_ok=True)
+        parsed.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"cannot write {parsed.out}: {error.strerror}; choose another --out") from error
+    print(f"wrote {parsed.out}")
+    return 0
+
+
+def _paper(name: str) -> str:
+    return DEFAULT if name == "published" else name
+
+
+def _rows(words: list[str], cells: list[Mapping[str, object]]) -> list[str]:
+    """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are."""
+    own = {str(cell["dataset"]) for cell in cells}
+    return [key for word in words for key in ([word] if word in own else dataset_keys([word]))]
+
+
+def _home_source(method: str, target: str) -> str | None:
+    if method not in keys():
+        return None
+    detector = find(method)
+    options = detector.resolve(detector.target_options.get(target, {}))
+    return detector.source_for(target.removeprefix("standin_"), options)

@@ -1,0 +1,55 @@
+"""The demo: the main job from raw folders to the paper's table, offline, on generated data.
+
+Its data, weights, cells and tables live in a folder of their own and never meet real ones.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cells import CellStore
+from bench.digests import DigestCache
+from bench.plan import Plan, make_plan
+from bench.protocol import MethodRequest
+from bench.standin import stand_in_folders
+from bench.untrained import write_untrained
+from methods.base import find, keys
+
+HEADLINE = "demo: generated data, small models; not the paper's numbers"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the demo keeps its things."""
+
+    root: Path
+
+    @property
+    def weights(self) -> Path:
+        """Weights of the small models."""
+        return self.root / "weights"
+
+    @property
+    def store(self) -> CellStore:
+        """The demo's cells."""
+        return CellStore(self.root / "runs")
+
+    @property
+    def tables(self) -> Path:
+        """The demo's rendered tables."""
+        return self.root / "tables"
+
+    def prepare(self, heard: Callable[[str], None] = lambda key: None) -> Plan:
+        """Generate and prepare data and weights (what is there stays); plan all methods on all datasets."""
+        folders = stand_in_folders(self.root / "data", heard=heard)
+        targets = [folder.entry.key for folder in folders if folder.entry]
+        requests = demo_requests()
+        for request in requests:
+            write_untrained(request, targets, self.weights)
+        return make_plan(requests, folders, self.store, weights_root=self.weights, digest=DigestCache())
+
+
+def demo_requests() -> list[MethodRequest]:
+    """Return every method that has a small version, and the two baselines that bound the scale."""
+    small = [key for key in keys() if "mini" in find(key).presets]
+    return [*(MethodRequest(key, "mini") for key in small), MethodRequest("chance"), MethodRequest("oracle")]

@@ -1,0 +1,167 @@
+"""The cell store: whole or not at all, found again by what can change a number and by nothing else."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cells import CellId, CellStore, identify, write_json
+from bench.errors import BenchError
+
+CONFIG = {"options": {"sigma": 4}, "precision": "float32", "weights": {"vision": "ab"}, "data": "cd"}
+
+
+def cell(**changes: Any) -> CellId:
+    fields = {"method": "m", "source": "mvtec", "dataset": "visa", "class_key": "candle", "config": CONFIG}
+    return CellId(**{**fields, **changes})
+
+
+def content(identity: CellId) -> dict[str, Any]:
+    return {
+        "method": identity.method,
+        "source": identity.source,
+        "dataset": identity.dataset,
+        "class": identity.class_key,
+        "config": dict(identity.config),
+        "metrics": {"image_auroc": 0.5},
+    }
+
+
+def test_a_written_cell_is_read_back(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    assert store.read(cell()) is None
+    path = store.write(cell(), content(cell()))
+    assert path == store.path(cell())
+    found = store.read(cell())
+    assert found is not None
+    assert found["metrics"] == {"image_auroc": 0.5}
+    assert identify(found) == cell()
+    assert [each["key"] for each in store] == [cell().key]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "other"},
+        {"source": None},
+        {"dataset": "mvtec"},
+        {"class_key": "pcb1"},
+        {"config": {**CONFIG, "options": {"sigma": 0}}},
+        {"config": {**CONFIG, "precision": "bfloat16"}},
+        {"config": {**CONFIG, "weights": {"vision": "other"}}},
+        {"config": {**CONFIG, "data": "other"}},
+    ],
+)
+def test_whatever_changes_numbers_changes_the_key(changes: dict[str, Any], tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    store.write(cell(), content(cell()))
+    assert cell(**changes).key != cell().key
+    assert store.read(cell(**changes)) is None
+
+
+def test_the_order_of_options_does_not_change_the_key() -> None:
+    assert cell(config=dict(reversed(CONFIG.items()))).key == cell().key
+
+
+@pytest.mark.parametrize("tail", [0, 1, 10, -3])
+def test_a_torn_file_is_no_cell(tail: int, tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    path = store.write(cell(), content(cell()))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:tail])
+    assert store.read(cell()) is None
+    assert list(store) == []
+
+
+def test_a_cell_under_another_key_or_schema_is_no_cell(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    path = store.write(cell(), content(cell()))
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, "schema": 0}))
+    assert store.read(cell()) is None
+    path.write_text(json.dumps({**found, "key": "0123456789"}))
+    assert store.read(cell()) is None
+
+
+def test_an_edited_cell_is_noticed(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    store.write(cell(), {**content(cell()), "class": "pcb1"})
+    (found,) = store
+    with pytest.raises(BenchError, match="does not hash to its key"):
+        identify(found)
+
+
+@pytest.mark.parametrize("name", ["../../escape", "a/b", "", ".", "..", "zu Hause", "电路"])
+def test_any_class_name_stays_below_the_root(name: str, tmp_path: Path) -> None:
+    store = CellStore(tmp_path / "runs")
+    path = store.write(cell(class_key=name), content(cell(class_key=name)))
+    assert (tmp_path / "runs").resolve() in path.resolve().parents
+    assert len(path.relative_to(tmp_path / "runs").parts) == 4
+    assert store.read(cell(class_key=name)) is not None
+
+
+def test_a_failure_is_recorded_and_dropped_by_success(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    path = store.fail(cell(), "image x.png is truncated", "Traceback ...")
+    assert json.loads(path.read_text())["reason"] == "image x.png is truncated"
+    assert store.read(cell()) is None
+    assert list(store) == []
+    store.write(cell(), content(cell()))
+    assert not path.exists()
+
+
+def test_what_is_not_json_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_folder_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BenchError, match="--results"):
+        CellStore(tmp_path / "file" / "runs").ensure_writable()
+
+
+def _write_many(root: Path, value: float, times: int) -> None:
+    store = CellStore(root)
+    for _ in range(times):
+        store.write(cell(), {**content(cell()), "metrics": {"image_auroc": value}, "scores": [value] * 2000})
+
+
+def test_two_writers_never_leave_a_torn_cell(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_write_many, args=(tmp_path, value, 40)) for value in (0.25, 0.75)]
+    for writer in writers:
+        writer.start()
+    store, seen = CellStore(tmp_path), 0
+    while any(writer.is_alive() for writer in writers):
+        found = store.read(cell())
+        if found is not None:
+            seen += 1
+            assert set(found["scores"]) == {found["metrics"]["image_auroc"]}
+        elif seen:
+            pytest.fail("a finished cell vanished while it was rewritten")
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert seen
+
+
+def test_a_killed_writer_leaves_no_torn_cell(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for pause in (0.01, 0.03, 0.05):
+        writer = context.Process(target=_write_many, args=(tmp_path, 0.5, 100_000))
+        writer.start()
+        time.sleep(0.1 + pause)
+        assert writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        found = CellStore(tmp_path).read(cell())
+        assert found is not None
+        assert len(found["scores"]) == 2000
+        assert len(list(CellStore(tmp_path))) == 1
