@@ -201,16 +201,17 @@ class WinClip(ZeroShotDetector):
     def scale_map(self, scores: Tensor, side: int) -> Tensor:
         """Return each patch's harmonic mean over its windows: scores (B, windows) -> (B, N), float64."""
         coverage = self.get_buffer(f"coverage{side}")
-        return coverage.sum(dim=0) / (scores.double().reciprocal() @ coverage)
+        return coverage.sum(dim=0) / (_inverse(scores) @ coverage)
 
 
 def fuse(scales: Sequence[Tensor], image_scores: Tensor) -> Tensor:
-    """Return the harmonic mean (B, N), float64, of the scales' maps (B, N) and the image scores (B,).
+    """Return the harmonic mean (B, N), float64, of the scales' maps (B, N) and the image scores (B,)."""
+    return (1 + len(scales)) / (_inverse(image_scores)[:, None] + sum(_inverse(scale) for scale in scales))
 
-    Where it is undefined it is 0.
-    """
-    inverse = image_scores.double().reciprocal()[:, None] + sum(scale.reciprocal() for scale in scales)
-    return (1 + len(scales)) / inverse.nan_to_num(nan=torch.inf)
+
+def _inverse(scores: Tensor) -> Tensor:
+    # A probability may vanish in float32; its mean is then 0, here and not in the rest of the map.
+    return scores.double().clamp_min(1e-300).reciprocal()
 
 
 def windows(grid: tuple[int, int], side: int) -> Tensor:

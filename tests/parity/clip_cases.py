@@ -64,7 +64,7 @@ def tolerance(about: dict[str, Any], name: str) -> float:
 
 
 def network_inputs(golden: Any, detector: ZeroShotDetector) -> tuple[Tensor, dict[str, Tensor]]:
-    """Preprocess the pictures; return them, and what is stored of them (all, or every n-th row and column)."""
+    """Preprocess the pictures; return them, and what is stored of them: all, or every n-th row, column."""
     images = torch.stack([detector.preprocess(picture) for picture in pictures(golden)])
     stored = {}
     if "preprocessed" in golden.arrays:

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from clip_cases import compare, is_quick, names, network_inputs, small_clip
 from PIL import Image
 from torch import Tensor
 
 from methods.fill import filled
 from methods.learning import dice, focal
 from methods.vand import Vand
+from parity.clip_cases import compare, is_quick, names, network_inputs, small_clip
 
 
 def _detector(about: dict[str, Any]) -> Vand:

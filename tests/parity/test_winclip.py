@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from clip_cases import compare, names, network_inputs, small_clip
 
 from methods.backbones import clip
 from methods.winclip import WinClip, fuse
+from parity.clip_cases import compare, names, network_inputs, small_clip
 
 INPUTS = {"images_u8", "class_index"}
 

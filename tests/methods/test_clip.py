@@ -1,0 +1,176 @@
+"""Plain CLIP, and what holds alike for all methods on a frozen CLIP with fixed prompts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from methods.backbones import clip
+from methods.base import ZeroShotDetector, find
+from methods.clip import ENSEMBLE
+
+KEYS = ("clip", "vand", "winclip")
+PROMPTS = ["metal_nut", "bottle", "metal_nut", "01", "bottle"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
+    """Untrained weights of the small version of each method."""
+    root = tmp_path_factory.mktemp("weights")
+    paths = {}
+    for key in KEYS:
+        detector = find(key)
+        options = detector.resolve(detector.presets["mini"])
+        source = detector.source_for("btad", options)
+        paths[key] = {role: root / file.name for role, file in detector.files(options, source).items()}
+        detector.write_untrained(paths[key], options, seed=4)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def detectors(files: dict[str, dict[str, Path]]) -> dict[str, ZeroShotDetector]:
+    return {key: find(key).load(files[key], **find(key).presets["mini"]).eval() for key in KEYS}
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    random = np.random.default_rng(8)
+    return [Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(5)]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_contract(key: str, detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]) -> None:
+    detector = detectors[key]
+    images = torch.stack([detector.preprocess(picture) for picture in pictures])
+    assert images.shape == (5, 3, 112, 112) and images.dtype == torch.float32
+    with torch.inference_mode():
+        features = detector.encode(images)
+        assert all(tensor.shape[0] == 5 and tensor.dtype == torch.float32 for tensor in features.values())
+        scores, maps, _ = detector(images, PROMPTS)
+    assert scores.shape == (5,) and maps.shape == (5, 112, 112)
+    assert scores.dtype == maps.dtype == torch.float32
+    assert scores.min() >= 0 and scores.max() <= 1 and scores.unique().numel() == 5
+    assert maps.min() >= 0 and maps.max() <= (4 if key == "vand" else 1)
+    assert (maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))).all()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_batches_and_order_change_nothing(
+    key: str, detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]
+) -> None:
+    detector = detectors[key]
+    images = torch.stack([detector.preprocess(picture) for picture in pictures])
+    order = torch.tensor([3, 0, 4, 2, 1])
+    with torch.inference_mode():
+        scores, maps, _ = detector(images, PROMPTS)
+        alone = [detector(images[n : n + 1], PROMPTS[n : n + 1]) for n in range(5)]
+        shuffled = detector(images[order], [PROMPTS[n] for n in order])
+    for got, want in (
+        (torch.cat([each.scores for each in alone]), scores),
+        (torch.cat([each.maps for each in alone]), maps),
+        (shuffled.scores, scores[order]),
+        (shuffled.maps, maps[order]),
+    ):
+        torch.testing.assert_close(got, want, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_sentences_are_encoded_once_per_name(
+    key: str,
+    files: dict[str, dict[str, Path]],
+    pictures: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detector = find(key).load(files[key], **find(key).presets["mini"])
+    asked = []
+    encode = clip.encode_text
+
+    def counted(model: torch.nn.Module, texts: list[str]) -> torch.Tensor:
+        asked.extend(texts)
+        return encode(model, texts)
+
+    monkeypatch.setattr(clip, "encode_text", counted)
+    features = detector.encode(torch.stack([detector.preprocess(picture) for picture in pictures]))
+    detector.score(features, PROMPTS)
+    count = len(asked)
+    assert any("metal_nut" in sentence for sentence in asked)  # underscores stay
+    assert count == 3 * len([sentence for sentence in asked if "bottle" in sentence])
+    detector.score(features, PROMPTS)
+    assert len(asked) == count
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_prompt_changes_scores_and_maps(
+    key: str, detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]
+) -> None:
+    detector = detectors[key]
+    images = detector.preprocess(pictures[0])[None]
+    with torch.inference_mode():
+        features = detector.encode(images)
+        one, other = detector.score(features, ["bottle"]), detector.score(features, ["screw"])
+    assert (one.scores - other.scores).abs().min() > 1e-4
+    assert (one.maps - other.maps).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_half_precision_encoders_keep_float32_results(
+    key: str, detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]
+) -> None:
+    detector = detectors[key]
+    images = torch.stack([detector.preprocess(picture) for picture in pictures])
+    with torch.inference_mode():
+        full = detector(images, PROMPTS)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = detector(images, PROMPTS)
+    assert half.scores.dtype == half.maps.dtype == torch.float32
+    assert 0 < (half.maps - full.maps).abs().max() < 0.2
+    # Texts and comparisons stay float32: the same features give the same answer under autocast.
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        features = detector.encode(images)
+        inside = detector.score(features, PROMPTS)
+    outside = detector.score(features, PROMPTS)
+    torch.testing.assert_close(inside.maps, outside.maps, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_wrong_weights_are_refused_by_name(
+    key: str, files: dict[str, dict[str, Path]], tmp_path: Path
+) -> None:
+    small = {"embed_dim": 64, "vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2}}
+    path = tmp_path / "other.pt"
+    clip.write_untrained(small, path, seed=1)
+    with pytest.raises(ValueError, match=r"other\.pt"):
+        find(key).load({**files[key], "vision": path}, **find(key).presets["mini"])
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_default_files_are_the_published_ones(key: str) -> None:
+    detector = find(key)
+    options = detector.resolve({})
+    files = detector.files(options, detector.source_for("visa", options))
+    assert files["vision"] == clip.file(options["backbone"])
+    assert files["vision"].url and files["vision"].open_clip
+    with pytest.raises(ValueError, match="no CLIP backbone 'ViT-X'"):
+        detector.files({**options, "backbone": "ViT-X"}, None)
+
+
+def test_clip_is_open_clip_and_a_softmax(
+    detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]
+) -> None:
+    """The image score, written out with open_clip's own calls."""
+    detector = detectors["clip"]
+    model, images = detector.model, detector.preprocess(pictures[0])[None]
+    normal, abnormal = ENSEMBLE.sentences("bottle")
+    with torch.inference_mode():
+        means = []
+        for group in (normal, abnormal):
+            each = model.encode_text(clip.tokenize(group), normalize=True)
+            mean = each.mean(dim=0)
+            means.append(mean / mean.norm())
+        cosines = model.encode_image(images, normalize=True) @ torch.stack(means).mT
+        expected = (cosines / 0.01).softmax(dim=-1)[:, 1]
+        got = detector(images, ["bottle"])
+    torch.testing.assert_close(got.scores, expected, rtol=0, atol=1e-4)
+    assert got.maps.std() > 0
