@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from methods.learning import Recipe
 from methods.weights import WeightFile
 
 Features = dict[str, Tensor]
@@ -59,6 +60,10 @@ class ZeroShotDetector(nn.Module, ABC):
     """Target -> options the paper uses there, for example another prompt ensemble on medical images."""
     selected_on: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Source -> targets whose test images chose the published checkpoint (an epoch, say)."""
+    recipe: ClassVar[Recipe | None] = None
+    """How the paper trains what it learns; None: nothing is learned. See `begin`, `learned` and `loss`."""
+    encoder_options: ClassVar[Sequence[str] | None] = None
+    """Options that `preprocess` and `encode` depend on; None: its features must not be cached."""
     privileged: ClassVar[bool] = False
     """True only for the oracle: `reveal` is called with the truth before `forward`. Never ranked."""
 
@@ -121,6 +126,24 @@ class ZeroShotDetector(nn.Module, ABC):
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Finish `encode`'s features to scores and maps."""
         raise NotImplementedError(f"{type(self).__name__} implements neither forward nor encode and score")
+
+    @classmethod
+    def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
+        """Build the method as training begins: its frozen parts from `files`, what it learns drawn by `seed`."""
+        raise NotImplementedError(f"{cls.__name__} learns nothing")
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, by the names it is saved under."""
+        return {}
+
+    def loss(
+        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss terms that `recipe.losses` weighs, for `encode`d images of a batch.
+
+        Object names `prompts` (B), `labels` (B,) and `masks` (B, S, S) of 0 and 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns nothing")
 
     def reveal(self, labels: Tensor, masks: Tensor) -> None:
         """Take the truth of the next batch: labels (B,) and masks (B, S, S). Only the oracle listens."""
