@@ -1,0 +1,204 @@
+"""Is the data set on disk complete and sound? Everything that `check` can tell, as one value."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from datasets.counts import ClassCount
+from datasets.files import sha256_of
+from datasets.images import read_image, read_mask
+from datasets.samples import Folder, Sample
+
+_LISTS = Path(__file__).parent / "name_lists.json"
+_SHOWN = 5  # examples printed of each kind of finding
+
+Progress = Callable[[Iterable[Sample]], Iterable[Sample]]
+
+
+@dataclass(frozen=True)
+class NameList:
+    """The folder's file names beside those of the complete data set."""
+
+    of: str
+    """`images`, `masks`, or `normal stems` / `anomalous stems`: names without folder and extension."""
+    names: int
+    expected: int
+    matches: bool
+
+
+@dataclass
+class CheckReport:
+    """What `check` found; names are relative to the folder."""
+
+    folder: Folder
+    deep: bool
+    """Whether files were opened; if not, only counts and names were looked at."""
+    counts: tuple[ClassCount, ...]
+    name_lists: tuple[NameList, ...]
+    missing: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    """Messages, each naming its file."""
+    sizes: list[str] = field(default_factory=list)
+    """Masks of another size than their image."""
+    empty_masks: list[str] = field(default_factory=list)
+    duplicates: list[tuple[str, ...]] = field(default_factory=list)
+    """Images that are equal byte for byte."""
+    contradictions: list[tuple[str, ...]] = field(default_factory=list)
+    """Those of them that carry both labels."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """Class -> fingerprint, of classes whose files are all there; empty unless deep."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is there, readable and fitting; counts are another matter (`complete`)."""
+        return not (self.missing or self.unreadable or self.sizes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the counts are the catalogue's; also true where nothing is expected."""
+        return not self.folder.partial
+
+    @property
+    def fingerprint(self) -> str | None:
+        """One SHA-256 over the classes' fingerprints; None unless every class has one."""
+        if len(self.fingerprints) < len(self.folder.classes):
+            return None
+        return hashlib.sha256("\n".join(sorted(self.fingerprints.values())).encode()).hexdigest()
+
+    def text(self) -> str:
+        """Return the report as lines for a terminal."""
+        return "\n".join(_lines(self))
+
+
+def check(folder: Folder, deep: bool = True, progress: Progress = iter) -> CheckReport:
+    """Check counts, file names and (if `deep`) every file of an opened data set.
+
+    Open it with `missing_ok=True` to have absent files in the report instead of an error. `progress` is
+    wrapped around the samples, for example `tqdm`.
+    """
+    samples = [sample for data in folder.classes for sample in data.samples]
+    report = CheckReport(folder, deep, folder.counts(), _name_lists(folder), missing=list(folder.missing))
+    if not deep:
+        return report
+    digests: dict[Path, str] = {}
+    same: dict[str, list[Sample]] = {}
+    for sample in progress(samples):
+        if _check_sample(sample, report, digests):
+            same.setdefault(digests[sample.image], []).append(sample)
+    for group in same.values():
+        names = tuple(sample.name for sample in group)
+        if len(group) > 1:
+            report.duplicates.append(names)
+        if len({sample.label for sample in group}) > 1:
+            report.contradictions.append(names)
+    for data in folder.classes:
+        if all(path in digests for it in data.samples for path in (it.image, it.mask) if path):
+            report.fingerprints[data.key] = data.fingerprint(digests.__getitem__)
+    return report
+
+
+def _check_sample(sample: Sample, report: CheckReport, digests: dict[Path, str]) -> bool:
+    """Note what is wrong with one sample; return whether its image has a digest."""
+    size = shape = None
+    try:
+        digests[sample.image] = sha256_of(sample.image)
+        size = read_image(sample.image).size
+    except FileNotFoundError:
+        report.missing.append(sample.name)
+    except (OSError, ValueError) as error:
+        report.unreadable.append(str(error))
+    if sample.mask:
+        name = sample.mask.relative_to(report.folder.root).as_posix()
+        try:
+            digests[sample.mask] = sha256_of(sample.mask)
+            mask = read_mask(sample.mask)
+            shape = mask.shape
+            if not mask.any():
+                report.empty_masks.append(name)
+        except FileNotFoundError:
+            report.missing.append(name)
+        except (OSError, ValueError) as error:
+            report.unreadable.append(str(error))
+        if size and shape and size != shape[::-1]:
+            report.sizes.append(
+                f"{name} is {shape[1]} x {shape[0]}, its image {sample.name} {size[0]} x {size[1]}"
+            )
+    return sample.image in digests
+
+
+def _name_lists(folder: Folder) -> tuple[NameList, ...]:
+    """Compare with the lists that name files as this folder does; a re-arranged tree has none."""
+    if folder.entry is None or folder.standin or folder.split != "test":
+        return ()
+    samples = [sample for data in folder.classes for sample in data.samples]
+    masks = [sample.mask.relative_to(folder.root).as_posix() for sample in samples if sample.mask]
+    names = {
+        "images": [sample.name for sample in samples],
+        "masks": masks,
+        "normal stems": [sample.image.stem for sample in samples if sample.label == 0],
+        "anomalous stems": [sample.image.stem for sample in samples if sample.label == 1],
+    }
+    found = []
+    for listed in json.loads(_LISTS.read_text(encoding="utf-8"))["lists"].get(folder.entry.key, ()):
+        own = sorted(names[listed["of"]])
+        if listed.get("protocol", folder.protocol) != folder.protocol or not any(
+            _alike(name, listed[end]) for name in own for end in ("first", "last")
+        ):
+            continue
+        digest = hashlib.sha256("".join(f"{name}\n" for name in own).encode()).hexdigest()
+        found.append(NameList(listed["of"], len(own), listed["count"], digest == listed["sha256"]))
+    return tuple(found)
+
+
+def _alike(name: str, listed: str) -> bool:
+    """Whether a name lies in the same folder, with the same extension, as a listed one."""
+    one, other = PurePosixPath(name), PurePosixPath(listed)
+    return (one.parent, one.suffix) == (other.parent, other.suffix)
+
+
+def _lines(report: CheckReport) -> Iterable[str]:
+    folder = report.folder
+    protocol = f", protocol {folder.protocol}" if folder.protocol else ""
+    kind = ": generated stand-in data" if folder.standin else ""
+    yield f"{folder.key} ({folder.title}{protocol}) in {folder.root}{kind}"
+    width = max(len(count.key) for count in report.counts)
+    for count in report.counts:
+        pairs = ((count.normal, count.expected_normal), (count.anomalous, count.expected_anomalous))
+        found = [f"{have}" if want in (None, have) else f"{have} of {want}" for have, want in pairs]
+        yield f"  {count.key:{width}}  normal {found[0]}, anomalous {found[1]}"
+    if folder.entry is None:
+        yield "counts: nothing is known of this folder"
+    elif not folder.standin:
+        yield "counts: PARTIAL, " + "; ".join(folder.differences) if folder.partial else "counts: complete"
+    for listed in report.name_lists:
+        if listed.names != listed.expected:
+            continue  # the counts say it already
+        result = "those of the complete set" if listed.matches else f"NOT those of its {listed.expected}"
+        yield f"names of {listed.names} {listed.of}: {result}"
+    for data in folder.classes:
+        reasons = {"image": data.no_image_level, "pixel": data.no_pixel_level}
+        for level in folder.levels:
+            if reasons[level]:
+                yield f"no {level} metrics for {data.key}: {reasons[level]}"
+    groups = (
+        ("missing files", report.missing),
+        ("unreadable files", report.unreadable),
+        ("masks of another size than the image", report.sizes),
+        ("empty masks of anomalous images", report.empty_masks),
+        ("groups of equal images", [" = ".join(names) for names in report.duplicates]),
+        ("of them with both labels", [" = ".join(names) for names in report.contradictions]),
+        ("warnings", list(folder.warnings)),
+    )
+    for title, entries in groups:
+        if entries:
+            yield f"{title}: {len(entries)}"
+            yield from (f"  {entry}" for entry in entries[:_SHOWN])
+            if len(entries) > _SHOWN:
+                yield f"  and {len(entries) - _SHOWN} more"
+    if not report.deep:
+        yield "files were not opened"
+    else:
+        yield f"fingerprint: {report.fingerprint or 'none, files are absent'}"
+    yield "result: " + ("sound" if report.ok else "NOT SOUND") + ("" if report.complete else ", partial")

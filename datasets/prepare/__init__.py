@@ -1,0 +1,175 @@
+"""From a download to a data set: `prepare` writes a folder with `meta.json`; the raw files stay untouched.
+
+`datasets.prepare.<layout>` reads one raw layout: `fits(folder, entry)`, `shape(entry)` and
+`read(folder, entry, protocol)`. A data set with a layout of its own adds one such file, which its entry in
+the catalogue names.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from PIL import Image
+
+from datasets.catalog import Dataset, find
+from datasets.files import STAND_IN, is_stand_in, sha256_of, subfolders
+from datasets.locate import PREPARED, folder_name
+from datasets.prepare.archive import unpack
+from datasets.prepare.item import Content, Item
+from datasets.schema import META, Splits, write_meta
+
+Progress = Callable[[Iterable[Item]], Iterable[Item]]
+
+_DEPTH = 3  # how far below the given folder the data set's own may lie
+
+
+def prepare(
+    key: str, raw: Path, data_root: Path, protocol: str | None = None, progress: Progress = iter
+) -> Path:
+    """Make the data set `key` under `data_root` from what was downloaded.
+
+    Images that are used as they are become hard links to those of a raw folder on the same file system
+    (no space is taken, and the raw folder may be deleted), else copies; so change neither in place.
+    The folder appears at once when it is complete; an interrupted run leaves only a hidden one. A part
+    of the raw data is enough: `Folder.differences` tells what is absent.
+
+    Args:
+        key: Any name of a data set in the catalogue.
+        raw: The downloaded folder or archive; the data set may lie up to three folders deep in it.
+        data_root: Where the data sets' folders lie; made if need be.
+        protocol: Which of the data set's protocols; the first if None.
+        progress: Wrapped around the samples, for example `tqdm`.
+
+    Returns:
+        The new folder: `<key>`, or `<key>_<protocol>` for another than the default protocol.
+
+    Raises:
+        FileExistsError: The folder is there already.
+        FileNotFoundError: `raw` does not exist.
+        ValueError: `raw` is not this data set as published, or is damaged; no such data set or protocol.
+        OSError: A file cannot be read or written.
+    """
+    try:
+        entry = find(key)
+    except KeyError:
+        raise ValueError(f"no data set {key!r} in the catalogue") from None
+    chosen = entry.protocol(protocol)
+    if chosen and not chosen.by_prepare:
+        raise ValueError(f"{entry.key}, protocol {chosen.key} cannot be made from raw files. {chosen.what}")
+    target = data_root / folder_name(entry, protocol)
+    if target.exists():
+        raise FileExistsError(f"{target}: is there already; remove it to prepare it anew")
+    if not raw.exists():
+        raise FileNotFoundError(f"{raw}: no such folder or archive. {entry.how_to_get}")
+    # Beside the target, so that the last step is one rename; hidden, so that nobody takes it for data.
+    work = data_root / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        work.mkdir(parents=True)
+        source = raw
+        if raw.is_file():
+            source = work / "unpacked"
+            unpack(raw, source)
+        layout, folder = _find_layout(source, raw, entry)
+        tree = work / "tree"
+        splits = _place(progress(layout.read(folder, entry, chosen.key if chosen else None)), tree)
+        if not any(splits["test"].values()):
+            raise ValueError(f"{raw}: holds no test image of {entry.key}")
+        order = [it.key for it in entry.classes]
+        write_meta(
+            tree / META,
+            {
+                split: {cls: classes.get(cls, []) for cls in order if splits["test"].get(cls)}
+                for split, classes in splits.items()
+            },
+        )
+        if is_stand_in(source):
+            (tree / STAND_IN).write_text("Made from generated stand-in data; not the real data set.\n")
+        _write_marker(tree / PREPARED, entry, chosen.key if chosen else None, raw)
+        tree.rename(target)
+    except OSError as error:
+        if error.filename is None:  # writing says "no space left" without saying where
+            raise OSError(error.errno, f"{error.strerror or error}, while preparing {target}") from error
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _find_layout(source: Path, raw: Path, entry: Dataset) -> tuple[ModuleType, Path]:
+    """Return the reader, and the folder at or below `source` that it fits."""
+    # Of a tree that others cut into samples nobody can tell the protocol; it is opened as it is.
+    names = (entry.raw.layout,) if entry.protocols else dict.fromkeys((entry.raw.layout, "mvtec"))
+    layouts = [import_module(f"{__name__}.{name}") for name in names]
+    for layout in layouts:
+        found = list(_fitting(source, layout, entry, _DEPTH))
+        if not found:
+            continue
+        owners = [
+            _owner(raw.resolve().name.split(".")[0] if folder == source else folder.name) for folder in found
+        ]
+        own = [folder for folder, owner in zip(found, owners, strict=True) if owner is entry] or found
+        if len(own) > 1:
+            raise ValueError(f"{raw}: {own[0].name} and {own[1].name} both look like {entry.key}; give one")
+        if own == found and (owner := owners[0]) not in (None, entry):
+            raise ValueError(f"{raw}: looks like {owner.key}, not {entry.key}; give the right download")
+        return layout, own[0]
+    shapes = "; or ".join(layout.shape(entry) for layout in layouts)
+    raise ValueError(f"{raw}: does not look like {entry.key}, where there should be {shapes}")
+
+
+def _fitting(folder: Path, layout: ModuleType, entry: Dataset, depth: int) -> Iterator[Path]:
+    if layout.fits(folder, entry):
+        yield folder
+    elif depth:
+        for below in subfolders(folder):
+            yield from _fitting(below, layout, entry, depth - 1)
+
+
+def _owner(name: str) -> Dataset | None:
+    try:
+        return find(name)
+    except KeyError:
+        return None
+
+
+def _place(items: Iterable[Item], tree: Path) -> Splits:
+    splits: Splits = {"train": {}, "test": {}}
+    for item in items:
+        _put(item.image, tree / item.record.img_path)
+        if item.mask is not None:
+            _put(item.mask, tree / item.record.mask_path)
+        splits[item.split].setdefault(item.record.cls_name, []).append(item.record)
+    return splits
+
+
+def _put(content: Content, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, Image.Image):
+        content.save(target)
+        return
+    try:
+        target.hardlink_to(content.resolve())
+    except FileExistsError:
+        raise ValueError(f"{content}: a second file of that name; keep one") from None
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(content, target)
+
+
+def _write_marker(path: Path, entry: Dataset, protocol: str | None, raw: Path) -> None:
+    digest = sha256_of(raw) if raw.is_file() else None
+    known = [archive.sha256 for archive in entry.archives if archive.name == raw.name]
+    warnings = []
+    if digest and known and known[0] not in (None, digest):
+        warnings.append(f"{raw.name} is not the published archive: its SHA-256 is {digest}, not {known[0]}")
+    content = {
+        "dataset": entry.key,
+        "protocol": protocol,
+        "source": raw.name,
+        "sha256": digest,
+        "warnings": warnings,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
