@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -158,11 +158,31 @@ def _alike(name: str, listed: str) -> bool:
     return (one.parent, one.suffix) == (other.parent, other.suffix)
 
 
-def _lines(report: CheckReport) -> Iterable[str]:
+def _lines(report: CheckReport) -> Iterator[str]:
     folder = report.folder
     protocol = f", protocol {folder.protocol}" if folder.protocol else ""
     kind = ": generated stand-in data" if folder.standin else ""
     yield f"{folder.key} ({folder.title}{protocol}) in {folder.root}{kind}"
+    yield from _count_lines(report)
+    for listed in report.name_lists:
+        if listed.names == listed.expected:  # else the counts say it already
+            result = "those of the complete set" if listed.matches else "NOT those of the complete set"
+            yield f"names of {listed.names} {listed.of}: {result}"
+    for data in folder.classes:
+        reasons = {"image": data.no_image_level, "pixel": data.no_pixel_level}
+        for level in folder.levels:
+            if reasons[level]:
+                yield f"no {level} metrics for {data.key}: {reasons[level]}"
+    yield from _finding_lines(report)
+    if not report.deep:
+        yield "files were not opened"
+    else:
+        yield f"fingerprint: {report.fingerprint or 'none, files are absent'}"
+    yield "result: " + ("sound" if report.ok else "NOT SOUND") + ("" if report.complete else ", partial")
+
+
+def _count_lines(report: CheckReport) -> Iterator[str]:
+    folder = report.folder
     width = max(len(count.key) for count in report.counts)
     for count in report.counts:
         pairs = ((count.normal, count.expected_normal), (count.anomalous, count.expected_anomalous))
@@ -172,33 +192,21 @@ def _lines(report: CheckReport) -> Iterable[str]:
         yield "counts: nothing is known of this folder"
     elif not folder.standin:
         yield "counts: PARTIAL, " + "; ".join(folder.differences) if folder.partial else "counts: complete"
-    for listed in report.name_lists:
-        if listed.names != listed.expected:
-            continue  # the counts say it already
-        result = "those of the complete set" if listed.matches else f"NOT those of its {listed.expected}"
-        yield f"names of {listed.names} {listed.of}: {result}"
-    for data in folder.classes:
-        reasons = {"image": data.no_image_level, "pixel": data.no_pixel_level}
-        for level in folder.levels:
-            if reasons[level]:
-                yield f"no {level} metrics for {data.key}: {reasons[level]}"
-    groups = (
-        ("missing files", report.missing),
-        ("unreadable files", report.unreadable),
-        ("masks of another size than the image", report.sizes),
-        ("empty masks of anomalous images", report.empty_masks),
-        ("groups of equal images", [" = ".join(names) for names in report.duplicates]),
-        ("of them with both labels", [" = ".join(names) for names in report.contradictions]),
-        ("warnings", list(folder.warnings)),
-    )
-    for title, entries in groups:
+
+
+def _finding_lines(report: CheckReport) -> Iterator[str]:
+    findings = {
+        "missing files": report.missing,
+        "unreadable files": report.unreadable,
+        "masks of another size than the image": report.sizes,
+        "empty masks of anomalous images": report.empty_masks,
+        "groups of equal images": [" = ".join(names) for names in report.duplicates],
+        "of them with both labels": [" = ".join(names) for names in report.contradictions],
+        "warnings": list(report.folder.warnings),
+    }
+    for title, entries in findings.items():
         if entries:
             yield f"{title}: {len(entries)}"
             yield from (f"  {entry}" for entry in entries[:_SHOWN])
-            if len(entries) > _SHOWN:
-                yield f"  and {len(entries) - _SHOWN} more"
-    if not report.deep:
-        yield "files were not opened"
-    else:
-        yield f"fingerprint: {report.fingerprint or 'none, files are absent'}"
-    yield "result: " + ("sound" if report.ok else "NOT SOUND") + ("" if report.complete else ", partial")
+        if len(entries) > _SHOWN:
+            yield f"  and {len(entries) - _SHOWN} more"

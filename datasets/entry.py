@@ -1,0 +1,117 @@
+"""What is known of one data set: the types of a catalogue entry."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NAME_SETS = ("anomalyclip", "adaclip")
+"""Whose class names enter the prompts; the two codes differ on KSDD and on all medical sets."""
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class of a data set."""
+
+    key: str
+    """Class name in a `meta.json` of the default name set; also names the class in results."""
+    prompts: Mapping[str, str]
+    """Name set -> raw name for prompts. Rules such as `_` to blank are left to the methods."""
+    normal: int | None
+    """Expected normal test images under the default protocol; None: never verified."""
+    anomalous: int | None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way of making a test set from the same raw images."""
+
+    key: str
+    what: str
+    counts: Mapping[str, tuple[int | None, int | None]]
+    """Class key -> expected (normal, anomalous)."""
+    total: tuple[int, int] | None = None
+    """Expected (normal, anomalous) over all classes, where the classes' own counts are not verified."""
+    by_prepare: bool = True
+    """False: not defined well enough to be made from raw files; a tree prepared by others is read."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to download."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Raw:
+    """How the data set lies on disk as downloaded."""
+
+    layout: str
+    """Module of `datasets.prepare` that reads it."""
+    folders: tuple[str, ...]
+    """Usual names of the unpacked folder."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """For layout `pairs`: alternatives of (image folder, mask folder)."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set."""
+
+    key: str
+    title: str
+    """As in the table of the Tipsomaly paper."""
+    aliases: tuple[str, ...]
+    """Other spellings in papers and codes."""
+    domain: str
+    """`industrial` or `medical`."""
+    levels: tuple[str, ...]
+    """Which metrics are defined: `image`, `pixel` or both."""
+    classes: tuple[ClassEntry, ...]
+    folders: tuple[str, ...]
+    """Folder names under a data root, in order of preference; the first is the one `prepare` writes."""
+    raw: Raw
+    licence: str
+    homepage: str
+    archives: tuple[Archive, ...]
+    how_to_get: str
+    package: str
+    """Google Drive id of the tree AdaCLIP's authors prepared (their class names, no digest published)."""
+    protocols: tuple[Protocol, ...] = ()
+    """The first is the default; empty where only one test set is in use."""
+    remarks: str = ""
+
+    def class_of(self, name: str) -> ClassEntry | None:
+        """Return the class that `name` means in any name set; case and `_` for blank do not matter."""
+        for entry in self.classes:
+            if plain(name) in {plain(entry.key), *map(plain, entry.prompts.values())}:
+                return entry
+        return None
+
+    def protocol(self, key: str | None) -> Protocol | None:
+        """Return protocol `key`, by default the first; None if the set has only one test set.
+
+        Raises:
+            ValueError: The data set has no such protocol.
+        """
+        if key is None:
+            return self.protocols[0] if self.protocols else None
+        for protocol in self.protocols:
+            if protocol.key == key:
+                return protocol
+        have = ", ".join(protocol.key for protocol in self.protocols) or "none to choose from"
+        raise ValueError(f"{self.key} has no protocol {key!r}; protocols: {have}")
+
+    def expected(self, protocol: str | None = None) -> dict[str, tuple[int | None, int | None]]:
+        """Return class key -> expected (normal, anomalous) test images; None where not verified."""
+        chosen = self.protocol(protocol)
+        if chosen is not None:
+            return dict(chosen.counts)
+        return {entry.key: (entry.normal, entry.anomalous) for entry in self.classes}
+
+
+def plain(name: str) -> str:
+    """Return a name without case, blanks and punctuation, for comparing spellings."""
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
