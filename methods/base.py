@@ -129,7 +129,7 @@ class ZeroShotDetector(nn.Module, ABC):
 
     @classmethod
     def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
-        """Build the method as training begins: its frozen parts from `files`, what it learns drawn by `seed`."""
+        """Build the method as training begins: frozen parts from `files`, what it learns drawn by `seed`."""
         raise NotImplementedError(f"{cls.__name__} learns nothing")
 
     def learned(self) -> dict[str, nn.Parameter]:
