@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bench.cli.common import add_roots, on_terminal
 from bench.errors import BenchError
 from bench.predict import Answer, load_method
-from datasets.images import IMAGE_SUFFIXES
+from datasets.files import IMAGE_SUFFIXES
 
 HELP = "score pictures of your own"
 EXAMPLES = """\
