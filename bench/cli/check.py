@@ -1,9 +1,11 @@
 """Look a dataset over: counts against the catalog, broken files, sizes, duplicates, fingerprint."""
 
 import argparse
+from functools import partial
 
-from bench.cli.common import add_datasets, add_roots, open_folders
-from bench.digests import DigestCache
+from tqdm import tqdm
+
+from bench.cli.common import add_datasets, add_roots, on_terminal, open_folders
 from datasets.check import check
 
 HELP = "look a prepared dataset over"
@@ -21,14 +23,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(parsed: argparse.Namespace) -> int:
-    """Run the verb; returns the exit code: 0 if nothing is wrong."""
-    folders, failures = open_folders(parsed)
-    digest = DigestCache()
+    """Run the verb; returns the exit code: 0 if it is complete and sound."""
+    folders, failures = open_folders(parsed, missing_ok=True)
     sound = not failures
     for folder in folders:
-        report = check(folder, deep=not parsed.quick, digest=digest)
-        print(report, end="\n\n")
-        sound = sound and report.ok
+        watched = partial(tqdm, unit="img", desc=folder.key, disable=not on_terminal(), leave=False)
+        report = check(folder, deep=not parsed.quick, progress=watched)
+        print(report.text(), end="\n\n")
+        sound = sound and report.ok and report.complete
     for failure in failures:
         print(f"error: {failure}")
     return 0 if sound else 1

@@ -83,14 +83,18 @@ def dataset_keys(words: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def open_folders(arguments: argparse.Namespace) -> tuple[list[Folder], list[str]]:
+def open_folders(
+    arguments: argparse.Namespace, *, missing_ok: bool = False
+) -> tuple[list[Folder], list[str]]:
     """Open the datasets of `--datasets`; returns them and one message for each that could not be opened."""
     prompts = parse_pairs(arguments.prompt, "--prompt")
     folders, failures = [], []
     for key in dataset_keys(arguments.datasets):
         try:
             folders.append(
-                open_dataset(key, arguments.data_root, names=arguments.names, prompts=prompts or None)
+                open_dataset(
+                    key, arguments.data_root, names=arguments.names, prompts=prompts, missing_ok=missing_ok
+                )
             )
         except (OSError, ValueError) as error:
             failures.append(f"{key}: {error}")

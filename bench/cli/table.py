@@ -1,7 +1,7 @@
 """Print tables of finished cells, or of published numbers."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.cells import identify
@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         metavar="PAPER",
-        help=f"ours, the paper's and the difference: published (= {DEFAULT}), {', '.join(available())}, or a CSV",
+        help=f"ours beside theirs: published (= {DEFAULT}), {', '.join(available())}, or a CSV",
     )
     parser.add_argument("--published", metavar="PAPER", help="the paper's own numbers in our layout")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
@@ -82,7 +82,7 @@ def _paper(name: str) -> str:
     return DEFAULT if name == "published" else name
 
 
-def _rows(words: list[str], cells: list[Mapping[str, object]]) -> list[str]:
+def _rows(words: Sequence[str], cells: Sequence[Mapping[str, object]]) -> list[str]:
     """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are."""
     own = {str(cell["dataset"]) for cell in cells}
     return [key for word in words for key in ([word] if word in own else dataset_keys([word]))]
