@@ -29,7 +29,7 @@ def main(parsed: argparse.Namespace) -> int:
     for folder in folders:
         watched = partial(tqdm, unit="img", desc=folder.key, disable=not on_terminal(), leave=False)
         report = check(folder, deep=not parsed.quick, progress=watched)
-        print(report.text(), end="\n\n")
+        print(report, end="\n\n")
         sound = sound and report.ok and report.complete
     for failure in failures:
         print(f"error: {failure}")

@@ -31,5 +31,5 @@ def main(parsed: argparse.Namespace) -> int:
     (key,) = dataset_keys([parsed.dataset])
     folder = prepare(key, parsed.raw, parsed.data_root, protocol=parsed.protocol)
     print(f"wrote {folder}")
-    print(check(open_dataset(folder), deep=False).text())
+    print(check(open_dataset(folder), deep=False))
     return 0
