@@ -54,7 +54,8 @@ def choose(
         cells: As read from the store.
         methods: `key` (with all its presets) or `key:preset`; empty: all.
         datasets: Dataset keys; empty: all.
-        where: Values that `settings`, `preset` or `source` must have, written as text. What may differ
+        where: Values that `settings`, `preset` or `source` must have, written as text; `sigma` will do for
+            `options.sigma`. What may differ
             between datasets (`weights.*`, `names`, `dataset_protocol`; a digest may be cut short) decides
             only on the datasets that have it.
         latest: Of cells that differ only in data, prompt, weights or versions, take the newest.
@@ -91,6 +92,8 @@ def _place(cell: Cell, methods: Sequence[str]) -> int:
 def _where(cells: Sequence[Cell], name: str, text: str) -> list[Cell]:
     flat = [settings(cell) | {"preset": cell["preset"], "source": cell["source"]} for cell in cells]
     known = {key for each in flat for key in each} - _PER_CLASS
+    meant = [key for key in known if name in (key, key.rpartition(".")[2])]
+    name = meant[0] if len(meant) == 1 else name
     if cells and name not in known:
         raise unknown("setting of the cells", name, known)
 
@@ -132,7 +135,7 @@ def fill_columns(cells: Sequence[Cell], home_source: HomeSource | None = None) -
     Raises:
         BenchError: Cells differ in what no column can be labelled by (data, prompt, weights).
     """
-    fillings = []
+    fillings: list[Filling] = []
     for (method, preset), group in _by(cells, lambda cell: (cell["method"], cell["preset"])).items():
         several = any(len({c["source"] for c in g}) > 1 for g in _by(group, _target).values())
 
@@ -149,6 +152,8 @@ def fill_columns(cells: Sequence[Cell], home_source: HomeSource | None = None) -
                 title = str(alike[0]["title"])
                 parts = [part for part in (preset, source, *variant) if part]
                 label = f"{title} ({', '.join(parts)})" if parts else title
+                if label in {filling.label for filling in fillings}:  # two methods with one title
+                    label = f"{label} [{method}]"
                 fillings.append(Filling(label, title, method, tuple(alike)))
     for filling in fillings:
         for alike in _by(filling.cells, _target).values():

@@ -164,7 +164,7 @@ def against(ours: Results, printed: Results) -> Table:
         found = []
         for label, their_label in both:
             mine = tuple(look(label, metric) for metric in metrics)
-            other = tuple(_counterpart(printed, their_label, value) for value in mine)
+            other = tuple(_counterpart(ours, printed, their_label, value) for value in mine)
             found += [mine, other, tuple(map(_difference, mine, other))]
         return tuple(found)
 
@@ -178,15 +178,18 @@ def against(ours: Results, printed: Results) -> Table:
     return replace(table, notes=(*table.notes, *notes))
 
 
-def _counterpart(printed: Results, label: str, value: Value) -> Value:
-    """Return the printed number for the place of ours: of the same dataset, or the same average."""
-    groups = {group.title: group for group in printed.groups}
-    group = groups.get(value.subject.domain)
-    if group is not None:
-        by_title = {dataset.title: dataset for dataset in group.datasets}
-        if value.subject.dataset in by_title:
-            return printed.of(label, group, by_title[value.subject.dataset], value.metric)
-        if value.subject.dataset == group.average:
+def _counterpart(ours: Results, printed: Results, label: str, value: Value) -> Value:
+    """Return the printed number for the place of ours: same dataset, or average over the same datasets."""
+    title, name, level = value.subject.domain, value.subject.dataset, value.metric.partition("_")[0]
+    for group in printed.groups:
+        if group.title != title:
+            continue
+        for dataset in group.datasets:
+            if dataset.title == name:
+                return printed.of(label, group, dataset, value.metric)
+        (mine,) = (each for each in ours.groups if each.title == title)
+        same = {row.key for row in mine.at(level)} == {row.key for row in group.at(level)}
+        if name == mine.average and same:
             return printed.average(label, group, value.metric)
     subject = value.subject._replace(origin=printed.origin, method=label)
     return Value(value.metric, subject, gap=NOT_APPLICABLE)

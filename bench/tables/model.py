@@ -39,7 +39,8 @@ TRIPLES = {
 
 def metric_title(metric: str) -> str:
     """Return the label of `pixel_aupro` and its like, without the level."""
-    return METRIC_TITLES[metric.partition("_")[2]]
+    name = metric.partition("_")[2]
+    return METRIC_TITLES.get(name, name)
 
 
 class Subject(NamedTuple):

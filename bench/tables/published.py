@@ -15,7 +15,7 @@ from datasets.catalog import CATALOG
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 DEFAULT = "tipsomaly_paper"
-_AVERAGE = re.compile(r"Average\b.*?\((\w+)\)")
+_AVERAGE = re.compile(r"Average\b.*?\(([^)]+)\)")
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,9 @@ def _fill(
     where = f"{filling.label} on {dataset.title}"
     if len(cells) < expected:
         notes.append(f"{where}: {len(cells)} of {expected} classes run")
+    if any(PARTIAL in cell["marks"] for cell in cells):
+        counts = [sum(cell["counts"][kind] for cell in cells) for kind in ("normal", "anomalous")]
+        notes.append(f"{where}: not all images, only {counts[0]} normal and {counts[1]} anomalous ones")
     few = 0
     for metric in cells[0]["metrics"]:
         level, title = metric.partition("_")[0], metric_title(metric)

@@ -135,6 +135,13 @@ def test_what_is_no_contestant_is_not_ranked(make_dataset: Make, mark: str) -> N
     assert ranks == [1, None, 2]
 
 
+def test_partial_data_are_counted_in_a_note(make_dataset: Make) -> None:
+    cells = make_dataset("a", "ksdd", 0.7, marks=["partial"], counts={"normal": 28, "anomalous": 5})
+    table = build(cells)
+    assert "A on KSDD: not all images, only 28 normal and 5 anomalous ones" in table.notes
+    assert "(70.0, 70.0, 70.0)*" in render(table)
+
+
 def test_methods_can_be_taken_out_of_the_contest(make_dataset: Make) -> None:
     cells = [cell for method in "abc" for cell in make_dataset(method, "tn3k", 0.7)]
     table = build(cells, unranked={"c"})
@@ -249,6 +256,19 @@ def test_against_shows_ours_theirs_and_the_difference(make_dataset: Make) -> Non
     assert {value.rank for value in table.values()} == {None}
     assert "not in Tipsomaly: Chance" in table.notes
     assert any("printed as 81.6" in note for note in table.notes)
+
+
+def test_averages_over_other_datasets_are_not_compared(make_dataset: Make) -> None:
+    cells = [cell for key in CATALOG for cell in make_dataset("vand", key, 0.9)]
+    table = build(cells, against="vip2clip_paper")  # its medical pixel rows have Endo and Kvasir, not TN3K
+    texts = {
+        (row.labels, section.title[:5]): [entry[0].text for entry in row.entries]
+        for section in table.sections
+        for row in section.rows
+    }
+    assert texts[("Medical", "Average"), "Image"] == ["90.0", "90.0", "0.0"]
+    assert texts[("Medical", "Average"), "Pixel"] == ["90.0", "-", "-"]
+    assert texts[("Medical", "TN3K"), "Pixel"] == ["90.0", "-", "-"]
 
 
 def test_stand_ins_are_not_held_against_the_paper(make_dataset: Make) -> None:

@@ -48,6 +48,7 @@ def test_where_chooses(make_dataset: Make) -> None:
     table = build(cells, where={"precision": "float16"})
     assert labels(table) == ["M"]
     assert table.sections[0].rows[1].entries[0][0].text == "70.0"
+    assert labels(build(cells, where={"image_size": "518", "precision": "float32"})) == ["M"]
     with pytest.raises(BenchError, match="did you mean 'precision'"):
         build(cells, where={"precison": "float16"})
     with pytest.raises(BenchError, match="none of 24 cells matches precision=int8"):
@@ -130,6 +131,13 @@ def test_methods_choose_and_order_the_columns(make_dataset: Make) -> None:
     assert labels(build(cells)) == ["A", "B", "B (small)", "C"]
     assert labels(build(cells, methods=["c", "b"])) == ["C", "B", "B (small)"]
     assert labels(build(cells, methods=["b:small", "a"])) == ["B (small)", "A"]
+
+
+def test_two_methods_with_one_title_stay_apart(make_dataset: Make) -> None:
+    cells = [*make_dataset("a", "visa", 0.9, title="CLIP"), *make_dataset("b", "visa", 0.8, title="CLIP")]
+    table = build(cells)
+    assert labels(table) == ["CLIP", "CLIP [b]"]
+    assert [entry[0].text for entry in table.sections[0].rows[1].entries] == ["90.0", "80.0"]
 
 
 def test_no_cells_is_a_clear_error() -> None:

@@ -114,7 +114,7 @@ HEAD = "paper,table,method,dataset,level,metric,value\n"
         ("paper,method\nA,B\n", "has no column dataset, level, metric, value"),
         (HEAD + "A,1,M,VisA,image,auroc,high\n", "row 2: .*'high'"),
         (HEAD + "A,1,M,VisA,image,auprc,50\n", "row 2: no metric 'auprc'"),
-        (HEAD + "A,1,M,VisA,image,auroc,50\n" * 1 + "A,1,M,visa,image,auroc,51\n", "stands there twice"),
+        (HEAD + "A,1,M,VisA,image,auroc,50\nA,1,M,visa,image,auroc,51\n", "stands there twice"),
     ],
 )
 def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, text: str, says: str) -> None:
