@@ -108,10 +108,13 @@ def learned_file(source: str, backbone: str, method: str, count: int) -> WeightF
             git_sha1=git_sha1,
             licence="MIT",
         )
+    settings = {"backbone": backbone, "prompt_learning": method, "n_prompt": count}
+    command = f"python run_bench.py train --methods tipsomaly --source {source}" + "".join(
+        f" --set {name}={value}" for name, value in settings.items()
+    )
     return WeightFile(
         f"tipsomaly/{backbone}/{kind}trained_on_{source}.safetensors",
-        by_hand=f"nobody published these prompts; `python run_bench.py train --methods tipsomaly --source"
-        f" {source} --set backbone={backbone}` makes them",
+        by_hand=f"nobody published these prompts; `{command}` makes them",
     )
 
 

@@ -176,7 +176,8 @@ class TipsText(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int, hidden: int, vocabulary: int = 32000) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(vocabulary, width)
+        # Zeros, since drawing numbers for a model of which only the shapes are wanted costs two seconds.
+        self.token_embedding = nn.Embedding(vocabulary, width, _weight=torch.zeros(vocabulary, width))
         blocks = nn.ModuleList(_TextBlock(width, heads, hidden) for _ in range(layers))
         self.transformer = nn.ModuleDict({"resblocks": blocks})
         self.ln_final = nn.LayerNorm(width)

@@ -1,0 +1,109 @@
+"""The contract of a method, and that every method keeps it."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from methods import base
+from methods.base import Prediction, ZeroShotDetector, to_tensor
+
+
+class Plain(ZeroShotDetector):
+    title = "Plain"
+    defaults = {"image_size": 28, "gain": 2.0}  # noqa: RUF012
+    sources = {"*": "mvtec", "mvtec": "visa"}  # noqa: RUF012
+
+    def encode(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"mean": images.mean(dim=1)}
+
+    def score(self, features: dict[str, torch.Tensor], prompts: list[str]) -> Prediction:
+        maps = features["mean"] * self.options["gain"]
+        return Prediction(maps.amax(dim=(1, 2)), maps)
+
+
+def test_options_override_defaults_and_unknown_ones_are_refused() -> None:
+    assert Plain(gain=3.0).options == {"image_size": 28, "gain": 3.0}
+    assert Plain.defaults["gain"] == 2.0
+    with pytest.raises(TypeError, match="Plain has no option gian; it has gain, image_size"):
+        Plain(gian=3.0)
+
+
+def test_protocol_chooses_the_source() -> None:
+    assert Plain.source_for("mvtec", {}) == "visa"
+    assert Plain.source_for("anything", {}) == "mvtec"
+    assert ZeroShotDetector.source_for("mvtec", {}) is None
+
+
+def test_forward_is_encode_then_score() -> None:
+    images = torch.rand(2, 3, 28, 28)
+    answer = Plain()(images, ["a", "b"])
+    torch.testing.assert_close(answer.maps, 2 * images.mean(dim=1))
+    assert answer.also == {}
+
+
+def test_a_method_without_either_says_so() -> None:
+    class Empty(ZeroShotDetector):
+        title = "Empty"
+
+    with pytest.raises(NotImplementedError, match="Empty implements neither forward nor encode and score"):
+        Empty()(torch.zeros(1, 3, 224, 224), ["a"])
+
+
+def test_pictures_are_squashed_and_scaled() -> None:
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, 30:] = (255, 51, 0)
+    tensor = Plain().preprocess(Image.fromarray(pixels))
+    assert tensor.shape == (3, 28, 28)
+    assert tensor.dtype == torch.float32
+    torch.testing.assert_close(tensor[:, 14, 27], torch.tensor([1.0, 0.2, 0.0]))
+    assert not tensor[:, :, 0].any()
+    grey = Image.fromarray(np.full((4, 5), 102, np.uint8))
+    torch.testing.assert_close(to_tensor(grey), torch.full((3, 4, 5), 0.4))
+
+
+def test_unknown_key() -> None:
+    with pytest.raises(KeyError, match="tipsomali"):
+        base.find("tipsomali")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(base, "__file__", str(tmp_path / "base.py"))
+    base.keys.cache_clear()
+    yield tmp_path
+    base.keys.cache_clear()
+
+
+def test_methods_are_found_without_being_imported(folder: Path) -> None:
+    (folder / "one.py").write_text("import nowhere\nclass One(ZeroShotDetector): ...\n")
+    (folder / "two.py").write_text("class A(base.ZeroShotDetector): ...\nclass B(ZeroShotDetector): ...\n")
+    (folder / "shared.py").write_text("class Helper: ...\n")
+    assert base.keys() == ("one", "two")
+    with pytest.raises(TypeError, match=r"two\.py must define exactly one subclass.*not A, B"):
+        base.find("two")
+
+
+@pytest.mark.parametrize("key", base.keys())
+def test_every_method_keeps_the_contract(key: str) -> None:
+    detector = base.find(key)
+    assert detector.title
+    assert detector.__doc__
+    assert detector.defaults["image_size"] > 0
+    for options in [*detector.presets.values(), *detector.target_options.values()]:
+        assert detector.resolve(options).keys() == detector.defaults.keys()
+    if detector.sources is not None:
+        assert "*" in detector.sources
+        assert all(target != source for target, source in detector.sources.items())
+    for target in ("mvtec", "visa", "headct", "my_own"):
+        options = detector.resolve(detector.target_options.get(target, {}))
+        source = detector.source_for(target, options)
+        for role, file in detector.files(options, source).items():
+            path = PurePosixPath(file.name)
+            assert role.isidentifier()
+            assert not path.is_absolute()
+            assert ".." not in path.parts
+            assert file.url or file.open_clip or file.by_hand
