@@ -47,7 +47,8 @@ def download(url: str, part: Path, *, size: int | None = None, progress: bool = 
 
     It continues only where the server confirms that the file is still the same (If-Range), else it starts
     afresh. `size` are the bytes the publisher promises, if known. `progress` draws a bar on a terminal.
-    Hold `locked` on a file beside `part` meanwhile. Raises `DownloadError`; what came is kept.
+    Hold `locked` on a file beside `part` meanwhile. Raises `DownloadError`; what came is kept. `settle` what
+    is complete.
     """
     _require_safe(url)
     failures, most = 0, _length(part)
@@ -67,6 +68,12 @@ def download(url: str, part: Path, *, size: int | None = None, progress: bool = 
             raise
         except OSError as error:
             raise DownloadError(f"{part} cannot be written: {_reason(error)}") from error
+
+
+def settle(part: Path, place: Path) -> None:
+    """Move a complete download to its place and forget where it came from."""
+    part.replace(place)
+    _memory(part).unlink(missing_ok=True)
 
 
 def reachable(url: str) -> bool:

@@ -96,8 +96,9 @@ def download(source: Origin, root: Path) -> Path:
     from open_clip import pretrained  # noqa: PLC0415
 
     # Offline, the Hub's client retries for most of a minute and says little.
-    if not reachable(hf_hub_url(str(source.repository), source.names[0])):
-        raise DownloadError(f"no connection to {source.page}")
+    address = hf_hub_url(str(source.repository), source.names[0])
+    if not reachable(address):
+        raise DownloadError(f"no connection to {address}")
     try:
         return Path(pretrained.download_pretrained(source.registered, cache_dir=str(root)))
     except Exception as error:  # the Hub's client has many kinds of them

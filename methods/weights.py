@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from methods import hub
-from methods.fetch import DownloadError, download, locked
+from methods.fetch import DownloadError, download, locked, settle
 from methods.trust import Digest, Ledger, MismatchError, Published, check_size, judge, sha256_of
 
 MARK = "UNTRAINED.txt"
@@ -233,12 +233,12 @@ def _from_address(file: WeightFile, root: Path, failures: list[str], progress: b
             try:
                 verdict = judge(part, published, Ledger(root), key, digest, record=True)
             except MismatchError as mismatch:
-                part.replace(damaged)
+                settle(part, damaged)
                 raise WeightsError(
                     f"{file.name} came from {url}, but {mismatch}; kept as {damaged}."
                     f" Fetch it again, or {by_hand(file, root)}"
                 ) from mismatch
-            part.replace(place)
+            settle(part, place)
     except WeightsError:
         raise
     except OSError as error:
