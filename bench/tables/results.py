@@ -207,7 +207,7 @@ def _marks(cell: Cell, metric: str, unranked: bool) -> frozenset[str]:
     marks = {PARTIAL, SEEN, SELECTED, UNTRAINED} & set(cell["marks"])
     if unranked or "privileged" in cell["marks"]:
         marks.add(UNRANKED)
-    if metric == "pixel_aupro" and cell["details"].get("aupro_few_thresholds"):
+    if metric == "pixel_aupro" and cell["details"].get("pixel_aupro_few_thresholds"):
         marks.add(FEW)
     return frozenset(marks)
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.errors import BenchError
 from bench.tables import Table, build, render
 from bench.tables.model import Value
 from datasets.catalog import CATALOG
+from metrics import PixelMetrics
 
 Make = Callable[..., Any]
 INDUSTRIAL = [key for key, entry in CATALOG.items() if entry.domain == "industrial"]
@@ -198,7 +200,7 @@ def test_per_class_shows_both_aupros_and_flags_few_thresholds(make_dataset: Make
     cells = make_dataset("a", "btad", 0.7)
     for cell in cells:
         cell["metrics"]["pixel_aupro_exact"] = 0.65
-    cells[2]["details"] = {"aupro_few_thresholds": True}
+    cells[2]["details"] = {"pixel_aupro_few_thresholds": True}
     table = build(cells, "per-class")
     assert look(table, "A", "BTAD", "pixel_aupro", "03").symbols == "§"
     assert look(table, "A", "BTAD", "pixel_aupro", "02").symbols == ""
@@ -209,6 +211,20 @@ def test_per_class_shows_both_aupros_and_flags_few_thresholds(make_dataset: Make
     titles = [(column.span, column.title) for column in table.columns]
     assert ("Pixel", "AUPRO") in titles
     assert ("Pixel", "exact AUPRO") in titles
+
+
+def test_the_flag_for_few_thresholds_is_the_one_that_the_metrics_raise(make_dataset: Make) -> None:
+    maps = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32) ** 8
+    maps[0, 0, 0] = 100  # one hot normal pixel leaves the thresholds nothing to tell apart
+    masks = np.zeros((2, 32, 32), dtype=np.uint8)
+    masks[1, 8:16, 8:16] = 1
+    pixels = PixelMetrics()
+    pixels.add(maps, masks, ["good", "bad"])
+    report = pixels.result()
+    cells = make_dataset("a", "ksdd", 0.7)
+    cells[0]["metrics"] |= report.values
+    cells[0]["details"] = report.details
+    assert look(build(cells, "per-class"), "A", "KSDD", "pixel_aupro", cells[0]["class"]).symbols == "§"
 
 
 def test_per_class_lists_missing_classes_and_only_datasets_that_were_run(make_dataset: Make) -> None:

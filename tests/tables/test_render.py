@@ -21,7 +21,7 @@ def tables(make_cell: Make, make_dataset: Make) -> list[Table]:
     cells = [*make_dataset("m", "visa", 0.91)[1:], *make_dataset("m", "btad", 0.8, marks=["seen"]), odd]
     cells += make_dataset("m", "tn3k", 0.7, marks=["selected"])
     cells += make_dataset("n", "tn3k", 0.6, marks=["untrained", "stand-in"])
-    cells[-3]["details"] = {"aupro_few_thresholds": True}
+    cells[-3]["details"] = {"pixel_aupro_few_thresholds": True}
     tipsomaly = make_dataset("tipsomaly", "visa", 0.9)
     return [
         build(cells),
