@@ -1,0 +1,255 @@
+"""Texture kinds: surfaces that fill the picture. Each function is one kind (see `scene.Kind`)."""
+
+import numpy as np
+
+from datasets.standin.raster import (
+    Array,
+    Canvas,
+    Rng,
+    between,
+    blur,
+    box,
+    cells,
+    child,
+    colour,
+    disc,
+    fractal,
+    fraction,
+    grain,
+    mix,
+    noise,
+    pick,
+    polygon,
+    smooth,
+    tinted,
+    wave,
+    whole,
+)
+from datasets.standin.scene import Kind, Scene, filled
+
+
+def _sheet(
+    style: Rng, rng: Rng, canvas: Canvas, period: tuple[float, float], turns: float = 0.0, bend: float = 0.12
+) -> tuple[Array, Array]:
+    """Return coordinates counted in periods on a slightly turned, shifted, scaled and buckled sheet."""
+    p = between(style, *period) * between(rng, 0.94, 1.06)
+    v, u = canvas.local(between(rng, -1, 0), between(rng, -1, 0), turns + between(rng, -0.008, 0.008))
+    buckle = bend * noise(rng, 2.5 * v, 2.5 * u)
+    return v / p + buckle, u / p + buckle
+
+
+def _ridge(phase: Array) -> Array:
+    """Return a round bump per period: 0 at whole phases, 1 half-way."""
+    t = 2 * fraction(phase) - 1
+    return 1 - t * t
+
+
+# Kinds of the stand-in datasets.
+
+
+def woven(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Two sets of threads going over and under each other: plain or twill."""
+    v, u = _sheet(style, rng, canvas, (0.055, 0.085), pick(style, (0.0, 0.0, 0.125)))
+    step = pick(style, (1, 1, 2))
+    over = fraction((np.floor(v) + step * np.floor(u)) / (2 * step)) < 0.5
+    warp, weft = _ridge(v) * (0.55 + 0.45 * _ridge(u / 2)), _ridge(u) * (0.55 + 0.45 * _ridge(v / 2))
+    hue = float(style.random())
+    one, two = colour(style, (0.4, 0.75), (0, 0.35), hue), colour(style, (0.35, 0.8), (0, 0.35), hue + 0.1)
+    fuzz = 0.1 * grain(rng, canvas) + 0.12 * noise(rng, 2 * v, 2 * u)
+    dark = 0.35 * one
+    return filled(
+        canvas, np.where(over[..., None], tinted(warp + fuzz, dark, one), tinted(weft + fuzz, dark, two))
+    )
+
+
+def grid(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """A wire mesh, straight or diagonal, in front of a plain ground."""
+    v, u = _sheet(style, rng, canvas, (0.085, 0.12), pick(style, (0.0, 0.125)), bend=0.06)
+    width = between(style, 0.17, 0.24)
+    a, b = np.abs(fraction(v) - 0.5) / width, np.abs(fraction(u) - 0.5) / width
+    wires = np.maximum(1 - a * a, 1 - b * b)
+    light = between(style, 0.55, 0.8)
+    ground = np.full(3, between(style, 0.12, 0.25))
+    metal = tinted(0.25 + 0.75 * wires, ground, colour(style, (light, light), (0, 0.12)))
+    picture = mix(np.zeros_like(metal) + ground, metal, smooth(wires, -0.15, 0.25))
+    return filled(canvas, picture + 0.02 * grain(rng, canvas)[..., None])
+
+
+def leather(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Pebbled hide: small rounded cells parted by creases."""
+    v, u = _sheet(style, rng, canvas, (0.04, 0.06), bend=0.3)
+    near, far, label = cells(rng, v, u, 0.9)
+    relief = smooth(far - near, 0.0, 0.45) * (0.78 + 0.22 * label) * (1 - 0.2 * near)
+    skin = colour(style, (0.35, 0.6), (0.2, 0.6), between(style, 0.98, 1.1))
+    return filled(canvas, tinted(relief + 0.06 * grain(rng, canvas), 0.45 * skin, skin))
+
+
+def wood(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Sawn board: growth lines along one direction, with fine pores."""
+    turns = pick(style, (0.0, 0.25)) + between(rng, -0.01, 0.01)
+    v, u = canvas.local(between(rng, 0, 1), between(rng, 0, 1), turns)
+    lines = between(style, 9, 15)
+    bow = 0.5 * fractal(rng, 1.2 * v, 2.2 * u)
+    growth = 0.5 + 0.5 * wave(lines * u + bow + 0.8 * noise(rng, 0.7 * v, 3 * u))
+    pores = noise(rng, 6 * v, 70 * u) * 0.5 + noise(rng, 14 * v, 110 * u) * 0.5
+    early = colour(style, (0.6, 0.75), (0.2, 0.35), between(style, 0.06, 0.1))
+    return filled(canvas, tinted(0.55 * growth * growth + 0.3 + 0.3 * pores, 0.62 * early, 1.08 * early))
+
+
+def perforated(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """A sheet with a regular lattice of round holes, square or staggered."""
+    v, u = _sheet(style, rng, canvas, (0.09, 0.13), bend=0.05)
+    u = u + 0.5 * (fraction(np.floor(v) / 2) if style.random() < 0.6 else 0)
+    dv, du = fraction(v) - 0.5, fraction(u) - 0.5
+    d = disc(dv, du, between(style, 0.22, 0.32))
+    sheet = colour(style, (0.55, 0.8), (0, 0.4))
+    rim = smooth(-np.abs(d - 0.05), -0.1, 0.0) * np.where(dv + du > 0, 0.22, -0.12)
+    level = 0.9 + 0.05 * fractal(rng, 3 * canvas.y, 3 * canvas.x) + rim
+    plate = level[..., None] * sheet
+    return filled(canvas, mix(plate, colour(style, (0.08, 0.2), (0, 0.3)), smooth(-d, -0.03, 0.05)))
+
+
+def marbled(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Polished stone with soft clouds and a dense net of thin veins."""
+    v, u = _sheet(style, rng, canvas, (0.07, 0.1), float(style.random()), bend=0.5)
+    fold = 0.6 * fractal(rng, 0.7 * v, 0.7 * u)
+    veins = 1 - np.abs(fractal(rng, v + fold, 0.7 * u + fold)) * 3
+    light = colour(style, (0.6, 0.85), (0, 0.15))
+    clouds = 0.5 + 0.5 * fractal(rng, 0.5 * v, 0.5 * u)
+    return filled(canvas, tinted(1 - 0.55 * smooth(veins, 0.1, 1) - 0.3 * clouds, 0.45 * light, light))
+
+
+def brushed(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Metal brushed in one direction."""
+    v, u = canvas.local(between(rng, 0, 1), between(rng, 0, 1), pick(style, (0.0, 0.25)))
+    streaks = 0.6 * noise(rng, 60 * v, 1.5 * u) + 0.4 * noise(rng, 110 * v, 4 * u)
+    band = noise(rng, 7 * v, 0.4 * u)
+    metal = colour(style, (0.5, 0.7), (0, 0.06))
+    return filled(canvas, metal * (1 + 0.2 * streaks + 0.08 * band)[..., None])
+
+
+def cloudy(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Statistically even grey texture: noise of one grain size, round or drawn out."""
+    size, drawn = between(style, 0.018, 0.04), between(style, 1, 3.5)
+    v, u = canvas.local(between(rng, 0, 1), between(rng, 0, 1), float(style.random()))
+    body = fractal(rng, v / size, u / (size * drawn))
+    level = between(style, 0.4, 0.6)
+    return filled(canvas, np.full(3, 1.0) * (level + between(style, 0.14, 0.24) * body)[..., None])
+
+
+# Kinds kept for training.
+
+
+def knit(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Knitted cloth: columns of V-shaped stitches."""
+    v, u = _sheet(style, rng, canvas, (0.075, 0.11))
+    side = 2 * np.abs(fraction(u) - 0.5)
+    stitch = _ridge(1.5 * v + 0.9 * side) * (0.35 + 0.65 * _ridge(2 * u))
+    yarn = colour(style, (0.4, 0.75), (0, 0.5))
+    return filled(canvas, tinted(stitch + 0.1 * grain(rng, canvas), 0.35 * yarn, yarn))
+
+
+def corduroy(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Parallel ribs with a soft nap."""
+    v, u = _sheet(style, rng, canvas, (0.05, 0.09), pick(style, (0.0, 0.25, 0.1, 0.4)))
+    nap = 0.2 * noise(rng, 6 * v, 3 * u) + 0.1 * grain(rng, canvas)
+    cloth = colour(style, (0.35, 0.7), (0, 0.5))
+    return filled(canvas, tinted(_ridge(u) + nap, between(style, 0.35, 0.6) * cloth, cloth))
+
+
+def terrazzo(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Stone chips of a few colours set in cement."""
+    v, u = _sheet(style, rng, canvas, (0.05, 0.08), bend=0.4)
+    near, far, label = cells(rng, v, u, 0.8)
+    cement = colour(style, (0.55, 0.8), (0, 0.15))
+    chips = np.stack([colour(style, (0.25, 0.8), (0, 0.35)) for _ in range(4)])
+    chip = chips[np.minimum((label * 4).astype(np.intp), 3)]
+    return filled(
+        canvas, mix(np.zeros_like(chip) + cement, chip, smooth(far - near, 0.15, 0.25) * (label > 0.12))
+    )
+
+
+def bricks(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Courses of bricks or tiles with mortar between them."""
+    v, u = _sheet(style, rng, canvas, (0.09, 0.14), bend=0.04)
+    u = u / between(style, 1.2, 2.2) + 0.5 * (np.floor(v) % 2)
+    label = noise(rng, np.floor(v), np.floor(u))
+    d = box(fraction(v) - 0.5, fraction(u) - 0.5, 0.43, 0.45, 0.06)
+    clay = colour(style, (0.35, 0.65), (0.1, 0.5))
+    face = clay * (1 + 0.1 * label + 0.07 * fractal(rng, 5 * v, 5 * u))[..., None]
+    return filled(
+        canvas, mix(np.zeros_like(face) + colour(style, (0.6, 0.8), (0, 0.1)), face, smooth(-d, 0, 0.05))
+    )
+
+
+def honeycomb(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Hexagonal cells with raised walls."""
+    v, u = _sheet(style, rng, canvas, (0.09, 0.13), bend=0.05)
+    v = v / 0.866
+    first = (fraction(v / 2) * 2 - 1) * 0.866, fraction(u) - 0.5
+    other = (fraction(v / 2 + 0.5) * 2 - 1) * 0.866, fraction(u + 0.5) - 0.5
+    d = np.minimum(polygon(*first, 0.5, 6, 0.25), polygon(*other, 0.5, 6, 0.25))
+    wax = colour(style, (0.5, 0.8), (0.1, 0.5))
+    hollow = 0.3 + 0.5 * smooth(-d, 0.1, 0.5)
+    return filled(
+        canvas, mix(tinted(hollow + 0.04 * grain(rng, canvas), 0.3 * wax, wax), wax, smooth(d, -0.12, -0.05))
+    )
+
+
+def ripples(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Wavy parallel folds, like sand or corrugated card."""
+    v, u = _sheet(style, rng, canvas, (0.06, 0.1), float(style.random()), bend=0.3)
+    swing = between(style, 0.1, 0.35) * wave(u / 4)
+    fold = 0.5 + 0.5 * wave(v + swing)
+    sand = colour(style, (0.45, 0.8), (0, 0.4))
+    return filled(canvas, tinted(fold + 0.08 * grain(rng, canvas), between(style, 0.5, 0.7) * sand, sand))
+
+
+def scales(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Rows of overlapping round scales or shingles."""
+    v, u = _sheet(style, rng, canvas, (0.08, 0.12), bend=0.08)
+    tone = colour(style, (0.4, 0.75), (0, 0.5))
+    row = np.floor(v)
+    shade = np.zeros((canvas.height, canvas.width))
+    for k in (1, 0, -1):  # each row lies over the one below it
+        r = disc(v - row - k, fraction(u + 0.5 * ((row + k) % 2)) - 0.5, 0) / 0.7
+        shade = np.where(r < 1, 0.3 + 0.7 * smooth(r, 0.1, 0.95), shade)
+    return filled(canvas, tinted(shade + 0.06 * grain(rng, canvas), 0.3 * tone, tone))
+
+
+def mosaic(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Small square tiles of two alternating colours."""
+    v, u = _sheet(style, rng, canvas, (0.07, 0.11), pick(style, (0.0, 0.125)), bend=0.05)
+    odd = fraction((np.floor(v) + np.floor(u)) / 2) > 0.25
+    d = box(fraction(v) - 0.5, fraction(u) - 0.5, 0.46, 0.46, 0.08)
+    one, two = colour(style, (0.5, 0.85), (0, 0.35)), colour(style, (0.25, 0.7), (0, 0.35))
+    face = np.where(odd[..., None], one, two) * (1 + 0.06 * noise(rng, np.floor(v), np.floor(u)))[..., None]
+    return filled(canvas, mix(np.zeros_like(face) + 0.45, face, smooth(-d, 0, 0.05)))
+
+
+def felt(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Matted fibres crossing in all directions."""
+    strands = np.full((canvas.height, canvas.width), -1.0)
+    for _ in range(4):
+        v, u = canvas.local(between(rng, 0, 1), between(rng, 0, 1), float(rng.random()))
+        strands = np.maximum(strands, noise(rng, 45 * v, 7 * u))
+    wool = colour(style, (0.4, 0.75), (0, 0.4))
+    return filled(canvas, tinted(0.2 + 0.75 * strands, between(style, 0.3, 0.5) * wool, wool))
+
+
+def cast(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
+    """Smooth cast or painted surface with a fine orange-peel relief."""
+    size = between(style, 0.012, 0.03)
+    relief = blur(grain(child(rng), canvas), max(1, round(size * canvas.unit / 2)))
+    paint = colour(style, (0.35, 0.8), (0, 0.5))
+    slope = relief - np.roll(relief, whole(style, 1, 2), axis=0)
+    return filled(canvas, paint * (1 + 0.9 * slope)[..., None])
+
+
+TEXTURES: dict[str, Kind] = {
+    kind.__name__: kind
+    for kind in (
+        *(woven, grid, leather, wood, perforated, marbled, brushed, cloudy),
+        *(knit, corduroy, terrazzo, bricks, honeycomb, ripples, scales, mosaic, felt, cast),
+    )
+}
