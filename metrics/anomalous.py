@@ -9,7 +9,7 @@ import numpy as np
 
 from metrics.buffers import Buffer
 
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 """Pixels per block: the temporaries of one, a few megabytes, stay in the cache."""
 _REGION = 0xFFFFFFFF
 

@@ -96,19 +96,25 @@ FLAVOURS: Mapping[str, Flavour] = {
 
 
 class Protocol(NamedTuple):
-    """The 200-threshold number and what it rests on."""
+    """The 200-threshold number and the curve it rests on."""
 
     aupro: float | None
-    reason: str
-    kept: int = 0
-    """Thresholds whose false positive rate is below 0.3."""
-    largest_fpr: float = 0.0
-    """The largest of those rates, in [0, 0.3)."""
+    reason: str = ""
+    """Why there is no number; empty if there is one."""
+    rates: np.ndarray = np.empty(0)
+    """False positive rates below 0.3, (n,), by ascending threshold, thus descending."""
+    overlaps: np.ndarray = np.empty(0)
+    """Per-region overlaps at the same thresholds, float64 (n,)."""
+
+    @property
+    def largest_fpr(self) -> float:
+        """The largest false positive rate used, in [0, 0.3)."""
+        return float(self.rates.max(initial=0))
 
     @property
     def few_thresholds(self) -> bool:
-        """Whether the number says little: few thresholds are kept, or none near the limit."""
-        return self.kept < FEW_THRESHOLDS or self.largest_fpr < LOW_FPR
+        """Whether the number says little: few thresholds count, or none near the limit."""
+        return self.rates.size < FEW_THRESHOLDS or self.largest_fpr < LOW_FPR
 
 
 def protocol_aupro(
@@ -124,14 +130,14 @@ def protocol_aupro(
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         try:
             cuts = keys_of(thresholds(low, high))
-        except (OverflowError, ValueError, ZeroDivisionError):
+        except (OverflowError, ValueError):  # a number of thresholds that is infinite or NaN
             return Protocol(None, NO_THRESHOLDS)
     rates = (normals.count(cuts)[1] / len(normals)).astype(rate)
-    below = rates < rate(LIMIT)
-    cuts, rates = cuts[below], rates[below]
+    kept = rates < rate(LIMIT)
+    rates = rates[kept]
+    overlaps = np.array([shares.mean() for shares in anomalous.coverage(cuts[kept])])[::-1]
     if not rates.size or rates[0] == rates[-1]:
-        return Protocol(None, NO_WIDTH, rates.size, float(rates.max(initial=0)))
-    overlaps = np.array([shares.mean() for shares in anomalous.coverage(cuts)])[::-1]
+        return Protocol(None, NO_WIDTH, rates, overlaps)
     stretched = (rates - rates.min()) / (rates.max() - rates.min())
-    area = -float(np.trapezoid(overlaps, stretched))  # the rates descend
-    return Protocol(area + 0.0, "", rates.size, float(rates.max()))  # an area of -0.0 becomes 0.0
+    area = -float(np.trapezoid(overlaps, stretched)) + 0.0  # from right to left; -0.0 becomes 0.0
+    return Protocol(area, "", rates, overlaps)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 
+DENSE = 16
+"""Normal keys and key values per anomalous key up to which a table of counts beats a binary search."""
+
+
 class Normals(Protocol):
     """A bag of int32 keys that answers how many of them reach or exceed given keys."""
 
@@ -38,10 +42,7 @@ class NumpyNormals:
 
     def split(self, keys: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """See `Normals.split`."""
-        if not mask.any():
-            self._keys.extend(keys.ravel())
-            return keys[:0, 0]
-        self._keys.extend(keys[~mask])
+        self._keys.extend(keys[~mask] if mask.any() else keys.ravel())
         return keys[mask]
 
     def sort(self) -> None:
@@ -54,13 +55,16 @@ class NumpyNormals:
         start = np.searchsorted(kept, keys[0], side="left")
         stop = np.searchsorted(kept, keys[-1], side="right")
         near = kept[start:stop]  # a short stretch stays in the cache
-        reached = np.searchsorted(near, keys, side="left")
-        exceeded = reached.copy()
-        if near.size:
-            tied = near.take(reached, mode="clip") == keys
-            exceeded[tied] = np.searchsorted(near, keys[tied], side="right")
-        above_start = kept.size - start
-        return above_start - reached, above_start - exceeded
+        beyond = kept.size - start
+        span = int(keys[-1]) - int(keys[0]) + 1
+        if span + near.size <= DENSE * keys.size:
+            counts = np.bincount(near - keys[0], minlength=span)
+            exceeded = beyond - counts.cumsum()[keys - keys[0]]
+            return exceeded + counts[keys - keys[0]], exceeded
+        return (
+            beyond - np.searchsorted(near, keys, side="left"),
+            beyond - np.searchsorted(near, keys, side="right"),
+        )
 
 
 class TorchNormals:

@@ -56,7 +56,7 @@ class OneSort:
             reasons={} if protocol.aupro is not None else {"pixel_aupro": protocol.reason},
             details={
                 "pixel_f1max_threshold": float(threshold),
-                "pixel_aupro_thresholds": protocol.kept,
+                "pixel_aupro_thresholds": int(protocol.rates.size),
                 "pixel_aupro_largest_fpr": protocol.largest_fpr,
                 "pixel_aupro_few_thresholds": protocol.few_thresholds,
             },

@@ -129,7 +129,7 @@ class PixelMetrics:
         return OneSort(NumpyNormals() if self._device is None else TorchNormals(), self._flavour)
 
     def _add_image(self, scores: Any, mask: np.ndarray, name: str) -> None:
-        if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        if mask.dtype != bool and ((mask != 0) & (mask != 1)).any():
             raise ValueError(f"{name}: its mask holds a value that is not 0 or 1: binarise it first")
         mask = mask.astype(bool)
         keys = keys_of(scores)

@@ -2,8 +2,8 @@
 
 Three histograms over score bins: normal pixels, anomalous pixels, and anomalous pixels weighted by one over
 their region's size. Nothing is assumed of the order inside a bin, so the brackets are rigorous; values are
-their midpoints. The bins are ranges of keys, 2^15 to an octave for scores of magnitude 2^-10 to 2^6 and 2^9
-elsewhere: never coarser than 2^16 equal bins on [0, 1], and finer near 0.
+their midpoints. The bins are ranges of keys, 2^15 to an octave for scores of magnitude 2^-10 to 2^6 and 2^11
+elsewhere: never coarser than 2^16 equal bins on [0, 1], and relative to the score everywhere else.
 """
 
 from __future__ import annotations
@@ -14,23 +14,31 @@ from metrics.aupro import LIMIT
 from metrics.keys import LARGEST_FINITE, keys_of
 from metrics.table import NOT_STREAMED, Report
 
-_FINE, _COARSE = 8, 14
+_FINE, _COARSE = 8, 12
 """How many low bits of a key a bin ignores."""
 _FINE_FROM, _FINE_TO = (int(key) for key in keys_of(np.array([2.0**-10, 2.0**6], dtype=np.float32)))
 
 
-def _bins(keys: np.ndarray) -> np.ndarray:
-    """Return the bin of each int32 key: a sum of steps, so it never falls where the key rises."""
+def _steps(keys: np.ndarray) -> np.ndarray:
+    # A sum of steps, so that it never falls where the key rises.
     fine_above = (np.clip(keys, _FINE_FROM, _FINE_TO) - _FINE_FROM) >> _FINE
     fine_below = (np.clip(keys, -_FINE_TO, -_FINE_FROM) + _FINE_FROM) >> _FINE
     return (keys >> _COARSE) + fine_above + fine_below
 
 
-_LOWEST, _HIGHEST = (int(bin_) for bin_ in _bins(np.array([-LARGEST_FINITE, LARGEST_FINITE], dtype=np.int32)))
+_LOWEST, _HIGHEST = (
+    int(step) for step in _steps(np.array([-LARGEST_FINITE, LARGEST_FINITE], dtype=np.int32))
+)
 BINS = _HIGHEST - _LOWEST + 1
+"""How many bins there are."""
 BYTES = 3 * 8 * BINS
 """What the histograms take, however many images there are."""
 _BLOCK = 1 << 16
+
+
+def bins_of(keys: np.ndarray) -> np.ndarray:
+    """Return the bin, from 0 to `BINS` - 1, of each int32 key of a finite score."""
+    return _steps(keys) - np.int32(_LOWEST)
 
 
 class Histograms:
@@ -44,7 +52,7 @@ class Histograms:
 
     def add(self, keys: np.ndarray, mask: np.ndarray, regions: np.ndarray, sizes: np.ndarray) -> None:
         """Take an image: int32 keys (H, W), mask (H, W, bool) and its regions as `label_regions` says."""
-        bins = _bins(keys) - np.int32(_LOWEST)
+        bins = bins_of(keys)
         _tally(self._normal, bins[~mask])
         _tally(self._anomalous, bins[mask])
         _tally(self._overlap, bins[mask], 1 / sizes[regions])
