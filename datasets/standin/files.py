@@ -1,6 +1,8 @@
 """Files of a raw dataset as values, and their bytes."""
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +12,9 @@ from datasets.standin.raster import Mask
 from datasets.standin.shots import Pixels
 
 GREY_PALETTE = tuple((level, level, level) for level in range(256))
+
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # PNG's code for grey, RGB and RGBA; indices have 3
+_STORED = 65535  # bytes in a block that deflate stores as they are
 
 
 @dataclass(frozen=True)
@@ -26,22 +31,46 @@ class File:
     palette: tuple[tuple[int, int, int], ...] = ()
 
     def encode(self) -> bytes:
-        """Return the file's bytes.
-
-        JPEG keeps full colour resolution at one high quality, so that compression tells pictures
-        apart as little as it can.
-        """
+        """Return the file's bytes."""
         if isinstance(self.content, bytes):
             return self.content
+        if self.format == "PNG":
+            return png(self.content, self.palette)
         image = Image.fromarray(self.content)
         if self.palette:
             image.putpalette([level for colour in self.palette for level in colour])
         buffer = io.BytesIO()
         if self.format == "JPEG":
+            # Full colour resolution: decoders differ in how they widen reduced colour.
             image.save(buffer, "JPEG", quality=95, subsampling=0)
         else:
             image.save(buffer, self.format)
         return buffer.getvalue()
+
+
+def png(pixels: Pixels, palette: tuple[tuple[int, int, int], ...] = ()) -> bytes:
+    """Return an uncompressed PNG of uint8 pixels (see `File`).
+
+    Compressed bytes would depend on the zlib at hand; these do not, nor does their number on the content.
+    """
+    height, width = pixels.shape[:2]
+    kind = 3 if palette else _COLOUR_TYPES[1 if pixels.ndim == 2 else pixels.shape[2]]
+    rows = pixels.reshape(height, -1)
+    raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()  # filter 0: none
+    blocks = [raw[k : k + _STORED] for k in range(0, len(raw), _STORED)]
+    stream = b"\x78\x01" + b"".join(
+        struct.pack("<BHH", block is blocks[-1], len(block), len(block) ^ 0xFFFF) + block for block in blocks
+    )
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)),
+        *([(b"PLTE", bytes(level for colour in palette for level in colour))] if palette else []),
+        (b"IDAT", stream + struct.pack(">I", zlib.adler32(raw))),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 
 def text(path: str, content: str) -> File:

@@ -4,15 +4,14 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
+from datasets.files import STAND_IN
 from datasets.standin.files import File
 from datasets.standin.medical_layouts import LAYOUTS
 from datasets.standin.shots import Studio
 
 KEYS = tuple(LAYOUTS)
 VERSION = 1  # counts up when the pixels of any picture change
-NOTICE = "STAND-IN.txt"
 
 _TEXT = """\
 GENERATED STAND-IN DATA, NOT THE REAL DATASETS.
@@ -22,10 +21,8 @@ real datasets so that the same code reads both. Numbers measured on these pictur
 results on the real datasets. Made by `python -m datasets.standin`.
 """
 
-Scale = Literal["demo", "tiny"]
 
-
-def files(key: str, *, seed: int = 0, scale: Scale = "demo") -> Iterator[File]:
+def files(key: str, *, seed: int = 0, scale: str = "demo") -> Iterator[File]:
     """Yield the files of one stand-in dataset, drawn as they are asked for."""
     if key not in LAYOUTS:
         raise ValueError(f"unknown dataset {key!r}: choose from {', '.join(KEYS)}")
@@ -35,7 +32,7 @@ def files(key: str, *, seed: int = 0, scale: Scale = "demo") -> Iterator[File]:
 
 
 def generate(
-    root: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: Scale = "demo"
+    root: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: str = "demo"
 ) -> dict[str, Path]:
     """Write stand-in datasets in the raw layouts of the real ones and return the raw folders by key.
 
@@ -43,9 +40,8 @@ def generate(
     all fourteen. At `scale` "demo" there are about 14 normal and 14 anomalous test pictures of 112 to
     192 pixels per class; "tiny", for tests, halves the sides and takes two of each in at most two classes.
 
-    The same seed and scale draw the same pixels on every machine. Files without loss (PNG, BMP) decode to
-    them anywhere, though their bytes may differ with the zlib version; what a JPEG decodes to, and the
-    bytes of all files, are the same where Pillow and the codecs it was built with are the same.
+    The same seed and scale draw the same pixels on every machine, and write the same bytes but for the
+    bytes of JPEG files, which follow Pillow's JPEG codec.
 
     Raises ValueError for an unknown key or scale, and for a folder that is no stand-in dataset or one of
     another seed, scale or version; OSError where the root cannot be written.
@@ -57,14 +53,14 @@ def generate(
     root.mkdir(parents=True, exist_ok=True)
     folders = {key: root / key for key in wanted}
     missing = [key for key, folder in folders.items() if not _complete(folder, _mark(seed, scale))]
-    if not (root / NOTICE).exists():
-        (root / NOTICE).write_text(_TEXT, encoding="utf-8")
+    if not (root / STAND_IN).exists():
+        (root / STAND_IN).write_text(_TEXT, encoding="utf-8")
     for key in missing:
         _write(folders[key], files(key, seed=seed, scale=scale), _mark(seed, scale))
     return folders
 
 
-def _mark(seed: int, scale: Scale) -> str:
+def _mark(seed: int, scale: str) -> str:
     return f"{_TEXT}\nseed {seed}, scale {scale}, version {VERSION}\n"
 
 
@@ -72,9 +68,9 @@ def _complete(folder: Path, mark: str) -> bool:
     """Return whether the dataset is there, and refuse a folder that holds something else."""
     if not folder.exists():
         return False
-    notice = folder / NOTICE
+    notice = folder / STAND_IN
     if not notice.is_file():
-        raise ValueError(f"{folder} has no {NOTICE}, so it is not stand-in data: choose another root")
+        raise ValueError(f"{folder} has no {STAND_IN}, so it is not stand-in data: choose another root")
     found = notice.read_text(encoding="utf-8")
     if found != mark:
         have, want = found.strip().splitlines()[-1], mark.strip().splitlines()[-1]
@@ -91,7 +87,7 @@ def _write(folder: Path, content: Iterator[File], mark: str) -> None:
             target = scratch / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.encode())
-        (scratch / NOTICE).write_text(mark, encoding="utf-8")
+        (scratch / STAND_IN).write_text(mark, encoding="utf-8")
         try:
             scratch.rename(folder)
         except OSError:

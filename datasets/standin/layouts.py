@@ -129,11 +129,16 @@ def _mixed(studio: Studio, look: ClassRecipe, split: str, normal: int, anomalous
 
 
 def ellipse(mask: Mask) -> Mask:
-    """Return an upright ellipse around the mask's bounding box, as coarse as DAGM's labels: bool (H, W)."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    # Twice the centre and twice the half axes, in integers; 1.2 keeps most of a full box's corners.
-    y, x = int(rows[0] + rows[-1]), int(columns[0] + columns[-1])
-    a, b = 1.2 * (int(rows[-1] - rows[0]) + 3), 1.2 * (int(columns[-1] - columns[0]) + 3)
-    v = (2 * np.arange(mask.shape[0])[:, None] - y) / a
-    u = (2 * np.arange(mask.shape[1])[None, :] - x) / b
-    return v * v + u * u <= 1
+    """Return an ellipse around a mask (H, W), as coarse as DAGM's labels: bool (H, W).
+
+    It has the mask's centre and direction, and reaches a little further.
+    """
+    rows, columns = (axis.astype(np.int64) for axis in np.nonzero(mask))
+    n, y, x = len(rows), int(rows.sum()), int(columns.sum())
+    # Second moments times n squared; four square pixels more keep thin defects from thin ellipses.
+    yy = n * int((rows * rows).sum()) - y * y + 4 * n * n
+    xx = n * int((columns * columns).sum()) - x * x + 4 * n * n
+    yx = n * int((rows * columns).sum()) - y * x
+    v, u = n * np.arange(mask.shape[0])[:, None] - y, n * np.arange(mask.shape[1])[None, :] - x
+    # A filled ellipse reaches out to 4 in this measure.
+    return (xx / n * v * v - 2 * yx / n * v * u + yy / n * u * u) <= 5 * (yy / n * xx - yx / n * yx)

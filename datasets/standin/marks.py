@@ -32,7 +32,9 @@ def blob(
     """
     v, u = canvas.local(y, x, float(rng.random()))
     stretch = math.sqrt(between(rng, 1, long))
-    wobble = noise(rng, 1.6 * v / radius, 1.6 * u / radius) + 0.35 * noise(rng, 4 * v / radius, 4 * u / radius)
+    wobble = noise(rng, 1.6 * v / radius, 1.6 * u / radius) + 0.35 * noise(
+        rng, 4 * v / radius, 4 * u / radius
+    )
     return oval(v, u, radius / stretch, radius * stretch) + rough * radius * wobble
 
 

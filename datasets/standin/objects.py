@@ -185,8 +185,8 @@ def pcb(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
         paint = lit(can, colour(style, (0.6, 0.8), (0, 0.4)), 0.03)
         parts.append(Part(canvas.cover(can), paint, loose=True))
     for k in range(4):
-        part = box(v + flip * a * 0.62, u + b * (0.75 - 0.24 * k), 0.055, 0.024, 0.006)
-        paint = np.where((np.abs(v + flip * a * 0.62) > 0.035)[..., None], 0.8, np.array([0.55, 0.4, 0.25]))
+        part = box(v + flip * a * 0.62, u + b * (0.75 - 0.24 * k), 0.07, 0.034, 0.006)
+        paint = np.where((np.abs(v + flip * a * 0.62) > 0.048)[..., None], 0.8, np.array([0.55, 0.4, 0.25]))
         parts.append(Part(canvas.cover(part), paint, loose=True))
     for corner_v, corner_u in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
         ring = disc(v - corner_v * (a - 0.055), u - corner_u * (b - 0.055), 0.03)

@@ -69,7 +69,7 @@ RECIPES: dict[str, Recipe] = {
         classes=(
             _plain("candle", "candles", "crack", "stain", "hole"),
             _plain("capsules", "capsules", "scratch", "stain", "swapped_part"),
-            _plain("macaroni1", "macaroni", "crack", "hole", "swapped_part"),
+            _plain("macaroni1", "macaroni", "stain", "hole", "swapped_part"),
             _plain("pcb1", "pcb", "scratch", "missing_part", "bent", "stain"),
         ),
         sizes=((128, 160),),

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from datasets.standin.generate import KEYS, Scale
+from datasets.standin.generate import KEYS
 from datasets.standin.shots import Pixels, Shot, Studio
 
 _GAP, _LABEL = 4, 14
 
 
 def contact_sheet(
-    path: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: Scale = "demo", side: int = 112
+    path: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: str = "demo", side: int = 112
 ) -> None:
     """Write a PNG with one row per dataset and class: three normal pictures, then five anomalous ones.
 
