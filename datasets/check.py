@@ -67,16 +67,21 @@ class CheckReport:
             return None
         return hashlib.sha256("\n".join(sorted(self.fingerprints.values())).encode()).hexdigest()
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Return the report as lines for a terminal."""
         return "\n".join(_lines(self))
 
 
-def check(folder: Folder, deep: bool = True, progress: Progress = iter) -> CheckReport:
+def check(
+    folder: Folder,
+    deep: bool = True,
+    digest: Callable[[Path], str] = sha256_of,
+    progress: Progress = iter,
+) -> CheckReport:
     """Check counts, file names and (if `deep`) every file of an opened data set.
 
-    Open it with `missing_ok=True` to have absent files in the report instead of an error. `progress` is
-    wrapped around the samples, for example `tqdm`.
+    Open it with `missing_ok=True` to have absent files in the report instead of an error. `digest` gives a
+    file's SHA-256 in hexadecimal; `progress` is wrapped around the samples, for example `tqdm`.
     """
     samples = [sample for data in folder.classes for sample in data.samples]
     report = CheckReport(folder, deep, folder.counts(), _name_lists(folder), missing=list(folder.missing))
@@ -85,7 +90,7 @@ def check(folder: Folder, deep: bool = True, progress: Progress = iter) -> Check
     digests: dict[Path, str] = {}
     same: dict[str, list[Sample]] = {}
     for sample in progress(samples):
-        if _check_sample(sample, report, digests):
+        if _check_sample(sample, report, digest, digests):
             same.setdefault(digests[sample.image], []).append(sample)
     for group in same.values():
         names = tuple(sample.name for sample in group)
@@ -99,11 +104,13 @@ def check(folder: Folder, deep: bool = True, progress: Progress = iter) -> Check
     return report
 
 
-def _check_sample(sample: Sample, report: CheckReport, digests: dict[Path, str]) -> bool:
-    """Note what is wrong with one sample; return whether its image has a digest."""
+def _check_sample(
+    sample: Sample, report: CheckReport, digest: Callable[[Path], str], digests: dict[Path, str]
+) -> bool:
+    """Note what is wrong with one sample, and its digests; return whether its image has one."""
     size = shape = None
     try:
-        digests[sample.image] = sha256_of(sample.image)
+        digests[sample.image] = digest(sample.image)
         size = read_image(sample.image).size
     except FileNotFoundError:
         report.missing.append(sample.name)
@@ -112,7 +119,7 @@ def _check_sample(sample: Sample, report: CheckReport, digests: dict[Path, str])
     if sample.mask:
         name = sample.mask.relative_to(report.folder.root).as_posix()
         try:
-            digests[sample.mask] = sha256_of(sample.mask)
+            digests[sample.mask] = digest(sample.mask)
             mask = read_mask(sample.mask)
             shape = mask.shape
             if not mask.any():
@@ -143,19 +150,13 @@ def _name_lists(folder: Folder) -> tuple[NameList, ...]:
     found = []
     for listed in json.loads(_LISTS.read_text(encoding="utf-8"))["lists"].get(folder.entry.key, ()):
         own = sorted(names[listed["of"]])
-        if listed.get("protocol", folder.protocol) != folder.protocol or not any(
-            _alike(name, listed[end]) for name in own for end in ("first", "last")
-        ):
+        folders = {PurePosixPath(listed[end]).parent for end in ("first", "last")}
+        same_tree = any(PurePosixPath(name).parent in folders for name in own)
+        if not same_tree or listed.get("protocol", folder.protocol) != folder.protocol:
             continue
         digest = hashlib.sha256("".join(f"{name}\n" for name in own).encode()).hexdigest()
         found.append(NameList(listed["of"], len(own), listed["count"], digest == listed["sha256"]))
     return tuple(found)
-
-
-def _alike(name: str, listed: str) -> bool:
-    """Whether a name lies in the same folder, with the same extension, as a listed one."""
-    one, other = PurePosixPath(name), PurePosixPath(listed)
-    return (one.parent, one.suffix) == (other.parent, other.suffix)
 
 
 def _lines(report: CheckReport) -> Iterator[str]:

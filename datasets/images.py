@@ -1,6 +1,8 @@
 """Pixels and masks: every file format of the data sets as RGB, and masks as published codes resize them."""
 
+import io
 import logging
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +64,11 @@ def _open(path: Path) -> Image.Image:
     """Decode a file fully, in the mode it is stored in."""
     try:
         with path.open("rb") as file:
-            if file.read(4) in _TIFF and (colour := _mistagged_colour(path)) is not None:
+            start = file.read(54)
+            if start[:4] in _TIFF and (colour := _mistagged_colour(path)) is not None:
                 return colour
             file.seek(0)
-            with Image.open(file) as image:
+            with Image.open(_with_full_palette(file.read()) if _is_two_colour_bmp(start) else file) as image:
                 image.load()
                 if image.mode == "F":
                     raise ValueError("floating-point values have no known scale")
@@ -78,6 +81,25 @@ def _open(path: Path) -> Image.Image:
         raise ValueError(
             f"{path}: cannot be decoded ({type(error).__name__}: {error}); replace the file"
         ) from error
+
+
+def _is_two_colour_bmp(start: bytes) -> bool:
+    """Say whether a file starts like a BMP of 8 bits per pixel with a palette of just two colours.
+
+    Pillow writes two-coloured masks so, but reads them as 1 bit per pixel: as nothing.
+    """
+    if len(start) < 54 or start[:2] != b"BM":
+        return False
+    (bits,), (colours,) = struct.unpack_from("<H", start, 28), struct.unpack_from("<I", start, 46)
+    return bool(bits == 8 and colours == 2)
+
+
+def _with_full_palette(content: bytes) -> io.BytesIO:
+    """Fill the palette of such a BMP up to the usual 256 colours."""
+    (pixels,), (header,) = struct.unpack_from("<I", content, 10), struct.unpack_from("<I", content, 14)
+    end, added = 14 + header + 2 * 4, 254 * 4
+    start = content[:10] + struct.pack("<I", pixels + added) + content[14:46] + struct.pack("<I", 256)
+    return io.BytesIO(start + content[50:end] + bytes(added) + content[end:])
 
 
 def _mistagged_colour(path: Path) -> Image.Image | None:

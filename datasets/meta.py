@@ -96,20 +96,24 @@ def _read(place: Place) -> tuple[Splits, list[str]]:
         return splits, list(warnings)
     if class_folders(place.root):
         return read_layout(place.root), []
-    key = place.entry.key if place.entry else "KEY"
+    entry = place.entry or _named_as(place.root)
     raise ValueError(
         f"{place.root}: neither {META} nor <class>/test/<species> folders; if it is a download, make a data "
-        f"set of it with: prepare {key} --from {place.root}"
+        f"set of it with: prepare {entry.key if entry else 'KEY'} --from {place.root}"
     )
+
+
+def _named_as(root: Path) -> Dataset | None:
+    try:
+        return find(root.resolve().name)
+    except KeyError:
+        return None
 
 
 def _recognise(root: Path, splits: Splits) -> Dataset | None:
     """Return the entry that the folder's name and all of its classes mean."""
-    try:
-        entry = find(root.resolve().name)
-    except KeyError:
-        return None
-    return entry if all(map(entry.class_of, splits["test"])) else None
+    entry = _named_as(root)
+    return entry if entry and all(map(entry.class_of, splits["test"])) else None
 
 
 def _class_key(name: str, entry: Dataset | None, root: Path) -> str:

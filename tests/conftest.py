@@ -15,8 +15,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=CARRIED_GOLDENS,
         help="folder of golden files, one subfolder per method; default: the few carried in tests/golden",
     )
+    parser.addoption(
+        "--real-data",
+        type=Path,
+        default=None,
+        help="folder with parts of real data sets (KolektorSDD*.zip, ISIC2016*.zip); tests on them skip without it",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

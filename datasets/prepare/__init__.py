@@ -86,7 +86,7 @@ def prepare(
                 for split, classes in splits.items()
             },
         )
-        if is_stand_in(source):
+        if is_stand_in(folder):
             (tree / STAND_IN).write_text("Made from generated stand-in data; not the real data set.\n")
         _write_marker(tree / PREPARED, entry, chosen.key if chosen else None, raw)
         tree.rename(target)

@@ -24,14 +24,8 @@ def unpack(archive: Path, folder: Path) -> None:
             `folder`; the message names archive and member.
         OSError: A file cannot be written.
     """
-    if zipfile.is_zipfile(archive):
-        members = _zip_members(archive)
-    elif tarfile.is_tarfile(archive):
-        members = _tar_members(archive)
-    else:
-        raise ValueError(f"{archive}: neither a folder nor a zip or tar archive; download it again")
     try:
-        for name, content in members:
+        for name, content in _members(archive):
             path = PurePosixPath(name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
                 raise ValueError(f"{archive}: member {name!r} would land outside; get the archive anew")
@@ -45,6 +39,14 @@ def unpack(archive: Path, folder: Path) -> None:
         raise ValueError(
             f"{archive}: damaged, cut off or locked ({type(error).__name__}: {error}); download it again"
         ) from error
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    if zipfile.is_zipfile(archive):
+        return _zip_members(archive)
+    if tarfile.is_tarfile(archive):
+        return _tar_members(archive)
+    raise ValueError(f"{archive}: neither a folder nor a zip or tar archive; download it again")
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -1,0 +1,66 @@
+"""Tiny imitations of the raw data sets: true paths, formats, modes and mask values; made-up pixels."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+LAYOUTS: dict[str, dict[str, Any]] = json.loads(
+    (Path(__file__).parent / "data" / "raw_layouts.json").read_text(encoding="utf-8")
+)["layouts"]
+
+WIDTH, HEIGHT = 16, 31  # not square, and the height not divisible by three
+
+
+def build(layout: str, parent: Path) -> Path:
+    """Write the imitation of `layout` below `parent`; return its folder, named as the download names it."""
+    root = parent / LAYOUTS[layout]["folder"]
+    for file in LAYOUTS[layout]["files"]:
+        path = root / file["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if "content" in file:
+            path.write_text(file["content"], encoding="utf-8")
+        elif "values" in file:
+            write_mask(path, file)
+        else:
+            write_image(path, file["format"], file["mode"])
+    return root
+
+
+def pixels(path: Path, channels: int = 3) -> np.ndarray:
+    """Return the colours of the imitated image at `path`: uint8 (H, W, channels), another for each name."""
+    seed = zlib.crc32("/".join(path.parts[-3:]).encode())
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, channels), dtype=np.uint8)
+
+
+def write_image(path: Path, format: str, mode: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colours = pixels(path)
+    if format == "TIFF":
+        # Three samples tagged as grey: what Pillow refuses and OpenCV turns grey.
+        tifffile.imwrite(path, colours, photometric="minisblack", planarconfig="contig")
+        return
+    image = Image.fromarray(colours)
+    if mode == "RGBA":
+        image = Image.fromarray(pixels(path, 4))
+    elif mode != "RGB":
+        image = image.convert(mode)
+    image.save(path, format=format)
+
+
+def write_mask(path: Path, file: dict[str, Any]) -> None:
+    """Write a mask whose middle third holds one block of each non-zero value."""
+    values = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    foreground = [value for value in file["values"] if value]
+    for index, value in enumerate(foreground):
+        values[12:18, 2 + 4 * index : 5 + 4 * index] = value
+    image = Image.fromarray(values)
+    if file["mode"] == "P":
+        image = Image.fromarray(values, mode="P")
+        colours = [channel for colour in file["palette"] for channel in colour]
+        image.putpalette(colours + [0] * (768 - len(colours)))  # the published bitmaps list 256 colours
+    image.save(path, format=file["format"])

@@ -1,0 +1,120 @@
+"""Data sets prepared straight from an archive, and archives that are not what they claim to be."""
+
+import io
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from imitation import build
+
+from datasets.meta import open_dataset
+from datasets.prepare import prepare
+
+
+def packed(folder: Path, archive: Path) -> Path:
+    """Pack `folder` under its own name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packing:
+            for path in files:
+                packing.write(path, path.relative_to(folder.parent))
+            packing.writestr("__MACOSX/._litter.png", b"litter")
+    else:
+        with tarfile.open(
+            archive, f"w:{archive.suffix[1:].replace('tar', '').replace('tgz', 'gz')}"
+        ) as packing:
+            packing.add(folder, folder.name)
+    return archive
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])
+def test_every_kind_of_archive(tmp_path: Path, suffix: str) -> None:
+    folder = build("btad", tmp_path)
+    archive = packed(folder, tmp_path / f"some.{suffix}")
+    before = archive.read_bytes()
+    from_archive = open_dataset(prepare("btad", archive, tmp_path / "a"))
+    from_folder = open_dataset(prepare("btad", folder, tmp_path / "b"))
+    assert [it.fingerprint() for it in from_archive.classes] == [
+        it.fingerprint() for it in from_folder.classes
+    ]
+    assert archive.read_bytes() == before
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["btad"]
+    assert not from_archive.warnings
+
+
+def test_an_archive_that_is_not_the_published_one_is_noted(tmp_path: Path) -> None:
+    archive = packed(build("btad", tmp_path), tmp_path / "btad.zip")
+    (warning,) = open_dataset(prepare("btad", archive, tmp_path / "data")).warnings
+    assert "btad.zip is not the published archive: its SHA-256 is" in warning
+
+
+def test_stand_in_archives_stay_marked(tmp_path: Path) -> None:
+    folder = build("btad", tmp_path)
+    (folder / "STAND-IN.txt").write_text("made up")
+    archive = packed(folder, tmp_path / "some.zip")
+    assert open_dataset(prepare("btad", archive, tmp_path / "data")).standin
+
+
+def zip_with(path: Path, name: str, *, link: bool = False) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        member = zipfile.ZipInfo(name)
+        if link:
+            member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(member, b"/etc/hostname")
+    return path
+
+
+def tar_with(path: Path, name: str, kind: bytes = tarfile.REGTYPE) -> Path:
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc/hostname"
+        member.size = 5 if kind == tarfile.REGTYPE else 0
+        archive.addfile(member, io.BytesIO(b"hello") if kind == tarfile.REGTYPE else None)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["../out.png", "a/../../out.png", "/tmp/out.png", "..\\out.png", "C:\\out.png"]
+)
+@pytest.mark.parametrize("make", [zip_with, tar_with])
+def test_members_that_escape_are_refused(tmp_path: Path, make: object, name: str) -> None:
+    archive = make(tmp_path / "evil.archive", name)  # type: ignore[operator]
+    with pytest.raises(ValueError, match=r"evil\.archive: member .* would land outside"):
+        prepare("btad", archive, tmp_path / "data")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "evil.archive"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    with pytest.raises(ValueError, match=r"member 'a\.png' is a link"):
+        prepare("btad", tar_with(tmp_path / "evil.tar", "a.png", kind), tmp_path / "data")
+    with pytest.raises(ValueError, match=r"member 'a\.png' is a link"):
+        prepare("btad", zip_with(tmp_path / "evil.zip", "a.png", link=True), tmp_path / "data")
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("kept", [0, 10, 0.6])
+def test_a_truncated_archive_is_named(tmp_path: Path, suffix: str, kept: float) -> None:
+    archive = packed(build("btad", tmp_path), tmp_path / f"some.{suffix}")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: int(len(whole) * kept) if kept < 1 else int(kept)])
+    with pytest.raises(ValueError, match=rf"some\.{suffix}: .*download it again"):
+        prepare("btad", archive, tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_a_damaged_member_is_found(tmp_path: Path) -> None:
+    archive = packed(build("btad", tmp_path), tmp_path / "some.zip")
+    content = bytearray(archive.read_bytes())
+    content[200:260] = bytes(60)
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"some\.zip: damaged"):
+        prepare("btad", archive, tmp_path / "data")
+
+
+def test_a_web_page_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "btad.zip").write_text("<html>quota exceeded</html>")
+    with pytest.raises(ValueError, match="neither a folder nor a zip or tar archive"):
+        prepare("btad", tmp_path / "btad.zip", tmp_path / "data")

@@ -1,0 +1,147 @@
+"""The catalogue against facts stated independently of it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+import datasets.check
+from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
+
+TOTALS = {  # normal and anomalous test images, from the papers and file lists named in the catalogue
+    "mvtec": (467, 1258),
+    "visa": (962, 1200),
+    "mpdd": (176, 282),
+    "btad": (451, 290),
+    "ksdd": (286, 54),
+    "dagm": (6996, 1054),
+    "dtd_synthetic": (357, 947),
+    "headct": (100, 100),
+    "brainmri": (98, 155),
+    "br35h": (1500, 1500),
+    "isic": (0, 379),
+    "cvc_colondb": (0, 380),
+    "cvc_clinicdb": (0, 612),
+    "tn3k": (0, 614),
+}
+LISTS = json.loads((Path(datasets.check.__file__).parent / "name_lists.json").read_text())["lists"]
+
+
+def test_order_and_groups_are_the_papers() -> None:
+    assert list(CATALOG) == list(TOTALS)
+    assert GROUPS["all"] == tuple(TOTALS)
+    assert GROUPS["industrial"] == tuple(TOTALS)[:7]
+    assert GROUPS["medical"] == tuple(TOTALS)[7:]
+    levels = {key: entry.levels for key, entry in CATALOG.items()}
+    assert all(levels[key] == ("image", "pixel") for key in GROUPS["industrial"])
+    assert [levels[key] for key in GROUPS["medical"]] == [("image",)] * 3 + [("pixel",)] * 4
+
+
+@pytest.mark.parametrize("key", CATALOG)
+def test_class_counts_add_up(key: str) -> None:
+    entry = CATALOG[key]
+    counts = list(entry.expected().values())
+    protocol = entry.protocol(None)
+    if protocol and protocol.total:
+        assert protocol.total == TOTALS[key]
+        assert [it.key for it in entry.classes if it.normal is not None] == ["Class4"]
+    else:
+        assert tuple(map(sum, zip(*counts, strict=True))) == TOTALS[key]
+
+
+def test_balanced_dagm_adds_up_to_what_adaclips_script_gives() -> None:
+    counts = CATALOG["dagm"].expected("balanced").values()
+    assert tuple(map(sum, zip(*counts, strict=True))) == (2100, 2100)
+
+
+@pytest.mark.parametrize("key", LISTS)
+def test_counts_agree_with_the_lengths_of_published_name_lists(key: str) -> None:
+    entry = CATALOG[key]
+    for listed in LISTS[key]:
+        counts = entry.expected(listed.get("protocol")).values()
+        normal, anomalous = map(sum, zip(*counts, strict=True))
+        sizes = {
+            "images": normal + anomalous,
+            "masks": anomalous,
+            "normal stems": normal,
+            "anomalous stems": anomalous,
+        }
+        assert listed["count"] == sizes[listed["of"]], listed["of"]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("MVTec AD", "mvtec"),
+        ("mvtec_anomaly_detection", "mvtec"),
+        ("SDD", "ksdd"),
+        ("KSDD", "ksdd"),
+        ("DTD", "dtd_synthetic"),
+        ("DTD-Synthetic", "dtd_synthetic"),
+        ("CVC-ClinicDB", "cvc_clinicdb"),
+        ("ClinicDB", "cvc_clinicdb"),
+        ("cvc-colondb", "cvc_colondb"),
+        ("brain_mri", "brainmri"),
+        ("BTech_Dataset_transformed", "btad"),
+    ],
+)
+def test_a_data_set_is_found_under_every_spelling(name: str, key: str) -> None:
+    assert find(name).key == key
+
+
+def test_spellings_never_collide() -> None:
+    for entry in CATALOG.values():
+        for name in (entry.key, entry.title, *entry.aliases, *entry.folders):
+            assert find(name) is entry
+    with pytest.raises(KeyError):
+        find("mvtex")
+
+
+def test_name_sets_differ_where_the_codes_do() -> None:
+    other = {
+        (key, it.prompts["anomalyclip"], it.prompts["adaclip"])
+        for key, entry in CATALOG.items()
+        for it in entry.classes
+        if it.prompts["anomalyclip"] != it.prompts["adaclip"]
+    }
+    assert other == {
+        ("ksdd", "electrical commutators", "SDD"),
+        ("headct", "brain", "headct"),
+        ("brainmri", "brain", "brain_mri"),
+        ("br35h", "brain", "br35h"),
+        ("isic", "skin", "isic"),
+        ("cvc_colondb", "colon", "ColonDB"),
+        ("cvc_clinicdb", "colon", "ClinicDB"),
+        ("tn3k", "thyroid", "tn3k"),
+    }
+    assert all(set(it.prompts) == set(NAME_SETS) for entry in CATALOG.values() for it in entry.classes)
+    # Raw names: what becomes of the underscore is each method's own rule.
+    assert CATALOG["mvtec"].class_of("metal_nut").prompts["anomalyclip"] == "metal_nut"
+
+
+def test_an_unknown_protocol_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="thirds, whole, halves"):
+        CATALOG["ksdd"].protocol("quarters")
+    with pytest.raises(ValueError, match="none to choose from"):
+        CATALOG["mvtec"].protocol("thirds")
+
+
+def _padded(pattern: str, numbers: range) -> list[str]:
+    return [pattern.format(number) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        ("headct", _padded("head_ct/{:03}.png", range(200))),
+        ("cvc_colondb", _padded("images/{}.png", range(1, 381))),
+        ("cvc_clinicdb", _padded("images/{}.png", range(1, 613))),
+        ("cvc_clinicdb", _padded("masks/{}.png", range(1, 613))),
+        ("cvc_clinicdb", _padded("Original/{}.tif", range(1, 613))),
+        ("tn3k", _padded("test-mask/{:04}.jpg", range(614))),
+    ],
+)
+def test_digests_of_numbered_files(key: str, names: list[str]) -> None:
+    digest = hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+    assert digest in {listed["sha256"] for listed in LISTS[key]}
