@@ -9,6 +9,9 @@ from datasets.standin.raster import Mask
 from datasets.standin.recipes import ClassRecipe
 from datasets.standin.shots import Shot, Studio
 
+# All 256 entries: with two, Pillow would read the file as black and white instead of indices.
+_LABELS = ((0, 0, 0), *[(255, 255, 255)] * 255)
+
 NOTE = "Generated stand-in pictures in the layout of a real dataset. Not the real data.\n"
 
 
@@ -92,7 +95,7 @@ def ksdd(studio: Studio) -> Iterator[File]:
         stem = f"kos{k // 8 + 1:02d}/Part{k % 8}"
         yield File(f"{stem}.jpg", shot.image, "JPEG")
         if anomalous:
-            yield File(f"{stem}_label.bmp", shot.mask.astype(np.uint8), "BMP", ((0, 0, 0), (255, 255, 255)))
+            yield File(f"{stem}_label.bmp", shot.mask.astype(np.uint8), "BMP", _LABELS)
         else:
             yield mask_file(f"{stem}_label.bmp", shot.mask, "BMP")
 

@@ -21,7 +21,7 @@ class ClassRecipe:
 class Recipe:
     """One dataset.
 
-    `sizes` are (height, width) in pixels, drawn per picture; `strength` is the range of the defects'
+    `sizes` are (height, width) in pixels, taken by turns; `strength` is the range of the defects'
     strength in 0..1, which sets the difficulty together with `wear`, the camera's variation. `normal` and
     `anomalous` are the numbers of test pictures per class at demo scale.
     """
@@ -99,10 +99,11 @@ RECIPES: dict[str, Recipe] = {
         strength=(0.35, 0.85),
     ),
     "ksdd": Recipe(
-        classes=(_plain("electrical commutators", "cloudy", "crack", "hole"),),
+        classes=(_plain("electrical commutators", "cloudy", "crack"),),
         sizes=((320, 128),),
-        strength=(0.35, 0.75),
+        strength=(0.25, 0.65),
         grey=True,
+        anomalous=18,
     ),
     "dagm": Recipe(
         classes=(

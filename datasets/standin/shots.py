@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from datasets.standin.camera import photograph
 from datasets.standin.kinds import SCANS, SCENES, damage
-from datasets.standin.raster import Canvas, Mask, between, child, pick, stream
+from datasets.standin.raster import Canvas, Mask, between, child, stream
 from datasets.standin.recipes import RECIPES, ClassRecipe
 
 Pixels = npt.NDArray[np.uint8]
@@ -61,7 +61,7 @@ class Studio:
         recipe = RECIPES[self.key]
         label = "anomalous" if anomalous else "normal"
         rng = stream(self.seed, self.key, look.name, split, label, index)
-        height, width = pick(rng, recipe.sizes)
+        height, width = recipe.sizes[index % len(recipe.sizes)]
         canvas = Canvas(height // 2, width // 2) if self.tiny else Canvas(height, width)
         scene = SCENES[look.kind](stream(self.seed, self.key, look.name, "style"), child(rng), canvas)
         mask = np.zeros((canvas.height, canvas.width), dtype=bool)
@@ -73,13 +73,10 @@ class Studio:
                 off_edge = np.minimum(canvas.x, canvas.wide - canvas.x) > 0.25
                 scene = replace(scene, aim=middle & off_edge)
             image, mask = damage(child(rng), scene, defect, between(rng, *recipe.strength))
-        shot = photograph(
-            stream(self.seed, self.key, look.name, split, label, index, "camera"),
-            canvas,
-            image,
-            recipe.wear,
-            look.kind in SCANS,
-        )
+        # The k-th normal and the k-th anomalous picture share their light, tone, dust and noise, so that
+        # not even by chance do these differ between the two groups.
+        camera = stream(self.seed, self.key, look.name, split, "camera", index)
+        shot = photograph(camera, canvas, image, recipe.wear, look.kind in SCANS)
         return Shot(to_grey(shot) if recipe.grey else shot, mask, folder)
 
 

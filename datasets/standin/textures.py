@@ -132,9 +132,9 @@ def cloudy(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     """Statistically even grey texture: noise of one grain size, round or drawn out."""
     size, drawn = between(style, 0.018, 0.04), between(style, 1, 3.5)
     v, u = canvas.local(between(rng, 0, 1), between(rng, 0, 1), float(style.random()))
-    body = fractal(rng, v / size, u / (size * drawn))
-    level = between(style, 0.4, 0.6)
-    return filled(canvas, np.full(3, 1.0) * (level + between(style, 0.14, 0.24) * body)[..., None])
+    body = fractal(rng, v / size, u / (size * drawn), 3)
+    level, depth = between(style, 0.4, 0.6), between(style, 0.16, 0.26) * between(rng, 0.65, 1.35)
+    return filled(canvas, np.full(3, 1.0) * (level + depth * body)[..., None])
 
 
 # Kinds kept for training.
