@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.encode import Encoder
 from bench.errors import BenchError
+from bench.features import FeatureCache
 from bench.plan import Job, Settings, Task
 from bench.provenance import provenance
 from datasets.images import read_image, read_mask, resize_mask
@@ -33,6 +35,8 @@ class Machine:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     batch_size: int = 8
     workers: int = 2
+    cache: FeatureCache | None = None
+    """Keeps what frozen encoders say, for methods that allow it."""
 
 
 def choose_device(word: str) -> torch.device:
@@ -74,7 +78,9 @@ class Collected:
 @dataclass(frozen=True)
 class _Loaded:
     sample: Sample
-    tensor: Tensor
+    digest: str | None
+    tensor: Tensor | None
+    """None if the image's features are kept."""
     mask: np.ndarray | None
     mask_size: tuple[int, int] | None
     seconds: float
@@ -94,13 +100,22 @@ def collect(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
+    encoder = Encoder(
+        model,
+        task.cell.method,
+        task.cell.config["weights"],
+        cache=machine.cache,
+        device=device,
+        precision=settings.precision,
+    )
+
     def read(sample: Sample) -> _Loaded:
-        return _read(sample, model, settings, with_pixels)
+        return _read(sample, model, settings, with_pixels, encoder)
 
     with torch.inference_mode():
-        for batch in _batches(_ahead(samples, read, machine.workers, machine.batch_size), machine.batch_size):
+        for batch in _batches(ahead(samples, read, machine.workers, machine.batch_size), machine.batch_size):
             started = time.perf_counter()
-            prediction = _predict(model, batch, task.data.prompt, settings.precision, device)
+            prediction = _predict(model, batch, task, encoder)
             scores = prediction.scores.float().cpu()
             inferred = time.perf_counter()
             _note_scores(collected, batch, scores, prediction)
@@ -115,36 +130,44 @@ def collect(
     return collected
 
 
-def _read(sample: Sample, model: ZeroShotDetector, settings: Settings, with_pixels: bool) -> _Loaded:
+def _read(
+    sample: Sample, model: ZeroShotDetector, settings: Settings, with_pixels: bool, encoder: Encoder
+) -> _Loaded:
     started = time.perf_counter()
-    image = read_image(sample.image)
+    digest = encoder.digest(sample.image)
+    known = digest is not None and encoder.has(digest)
+    native = settings.masks == "native"
+    image = None if known and not (with_pixels and native) else read_image(sample.image)
     mask = mask_size = None
     if with_pixels:
-        size = (image.height, image.width)
-        full = (
-            np.zeros(size, np.uint8)
-            if sample.mask is None
-            else read_mask(sample.mask, settings.mask_threshold)
-        )
-        if settings.masks == "native":
-            mask, mask_size = full, full.shape
+        if sample.mask is not None:
+            mask = read_mask(sample.mask, settings.mask_threshold)
+        elif image is not None:
+            mask = np.zeros((image.height, image.width), np.uint8)
         else:
-            mask = resize_mask(full, model.image_size)
-    tensor = model.preprocess(image)
-    return _Loaded(sample, tensor, mask, mask_size, time.perf_counter() - started)
+            mask = np.zeros((model.image_size, model.image_size), np.uint8)
+        mask_size = mask.shape
+        if not native:
+            mask = resize_mask(mask, model.image_size)
+    tensor = None if known or image is None else model.preprocess(image)
+    return _Loaded(sample, digest, tensor, mask, mask_size, time.perf_counter() - started)
 
 
-def _predict(
-    model: ZeroShotDetector, batch: Sequence[_Loaded], prompt: str, precision: str, device: torch.device
-) -> Prediction:
+def _predict(model: ZeroShotDetector, batch: Sequence[_Loaded], task: Task, encoder: Encoder) -> Prediction:
     if model.privileged:
         _reveal(model, batch)
-    dtype = PRECISIONS[precision]
+    dtype, device = PRECISIONS[task.settings.precision], encoder.device
     context: AbstractContextManager[Any] = torch.autocast(device.type, dtype) if dtype else nullcontext()
+    prompts = [task.data.prompt] * len(batch)
     try:
         with context:
-            images = torch.stack([loaded.tensor for loaded in batch]).to(device)
-            prediction: Prediction = model(images, [prompt] * len(batch))
+            prediction: Prediction
+            if encoder.key is None:
+                images = torch.stack([loaded.tensor for loaded in batch if loaded.tensor is not None])
+                prediction = model(images.to(device), prompts)
+            else:
+                features = encoder.features(model, [(loaded.digest, loaded.tensor) for loaded in batch])
+                prediction = model.score(features, prompts)
     except torch.cuda.OutOfMemoryError as error:
         if len(batch) == 1:
             raise BenchError(
@@ -152,7 +175,7 @@ def _predict(
             ) from error
         torch.cuda.empty_cache()
         half = len(batch) // 2
-        parts = [_predict(model, part, prompt, precision, device) for part in (batch[:half], batch[half:])]
+        parts = [_predict(model, part, task, encoder) for part in (batch[:half], batch[half:])]
         return Prediction(
             torch.cat([part.scores for part in parts]),
             torch.cat([part.maps for part in parts]),
@@ -210,7 +233,7 @@ def _mask(loaded: _Loaded) -> np.ndarray:
     return loaded.mask
 
 
-def _ahead(items: Iterable[In], read: Callable[[In], Out], workers: int, extra: int) -> Iterator[Out]:
+def ahead(items: Iterable[In], read: Callable[[In], Out], workers: int, extra: int) -> Iterator[Out]:
     """Yield `read(item)` in order; threads read at most `workers + extra` items ahead."""
     if workers < 1:
         yield from map(read, items)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.cells import CellStore
 from bench.digests import DigestCache
-from bench.plan import Plan, make_plan
+from bench.plan import Plan
+from bench.planner import make_plan
 from bench.protocol import MethodRequest
 from bench.standin import stand_in_folders
 from bench.untrained import write_untrained

@@ -7,6 +7,7 @@ run; hashing some gigabytes each time would make `--dry-run` slow.
 import hashlib
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 
@@ -29,10 +30,11 @@ class DigestCache:
     def __init__(self, folder: Path | None = None) -> None:
         """Open or create `digests.sqlite` in `folder` (default: `cache_folder()`)."""
         self._database: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
         try:
             folder = folder or cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(folder / "digests.sqlite", timeout=30)
+            self._database = sqlite3.connect(folder / "digests.sqlite", timeout=30, check_same_thread=False)
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, stamp TEXT, sha256 TEXT)"
             )
@@ -48,13 +50,14 @@ class DigestCache:
         stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
         where = str(path.resolve())
         try:
-            row = self._database.execute(
-                "SELECT stamp, sha256 FROM digests WHERE path = ?", (where,)
-            ).fetchone()
+            with self._lock:
+                row = self._database.execute(
+                    "SELECT stamp, sha256 FROM digests WHERE path = ?", (where,)
+                ).fetchone()
             if row and row[0] == stamp:
                 return str(row[1])
             digest = sha256(path)
-            with self._database:
+            with self._lock, self._database:
                 self._database.execute("REPLACE INTO digests VALUES (?, ?, ?)", (where, stamp, digest))
         except sqlite3.Error:
             self._database = None

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bench.collect import choose_device
 from bench.errors import BenchError
-from bench.protocol import MethodRequest, parse_methods
+from bench.protocol import MethodRequest, chosen_source, parse_methods
 from datasets.images import read_image
 from methods import weights
 from methods.base import ZeroShotDetector
@@ -101,7 +101,7 @@ def load_method(
     request = MethodRequest(request.key, request.preset, {**request.overrides, **(options or {})})
     chosen = request.options(None)
     detector = request.detector
-    trained_on = (source if detector.sources else None) or detector.source_for("*", chosen)
+    trained_on = chosen_source(request, "*", source)
     root = Path(weights_root)
     paths: dict[str, Path] = {}
     for role, file in detector.files(chosen, trained_on).items():

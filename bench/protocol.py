@@ -35,6 +35,11 @@ class MethodRequest:
             raise BenchError(f"{error}; see `run_bench.py list {self.key}`") from error
 
     @property
+    def word(self) -> str:
+        """The request as it is typed, but for `--set`."""
+        return f"{self.key}:{self.preset}" if self.preset else self.key
+
+    @property
     def variant(self) -> str | None:
         """The column this request fills: None for the paper's settings, else preset and overrides."""
         parts = [self.preset] if self.preset else []
@@ -109,8 +114,28 @@ def _convert(text: str, like: Any) -> Any:
 
 
 def source_parts(source: str | None) -> tuple[str, ...]:
-    """Return the datasets a source consists of: `mvtec+cvc_colondb` has two."""
-    return tuple(source.split("+")) if source else ()
+    """Return the datasets of a source: `mvtec+cvc_colondb~111` has two; `~111` is the training's seed."""
+    return tuple(source.partition("~")[0].split("+")) if source else ()
+
+
+def weights_source(
+    detector: type[ZeroShotDetector], options: Mapping[str, Any], source: str | None
+) -> str | None:
+    """Return the source as weights are called by it.
+
+    Weights that nobody published are trained here, and carry the seed: `btad~111`, by default the recipe's.
+    """
+    if source is None or "~" in source or detector.recipe is None:
+        return source
+    learned = detector.files(options, source).get("learned")
+    return source if learned is None or learned.url else f"{source}~{detector.recipe.seed}"
+
+
+def chosen_source(request: MethodRequest, target: str, source: str | None) -> str | None:
+    """Return the weights' source for `target`: the one asked for, or else the protocol's."""
+    options = request.options(target)
+    own = request.detector.source_for(target, options)
+    return weights_source(request.detector, options, (source or own) if own else None)
 
 
 def is_seen(source: str | None, target: str) -> bool:

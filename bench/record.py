@@ -58,7 +58,7 @@ def cell_content(
         "metrics": {**image.values, **pixel.values},
         "reasons": {**image.reasons, **pixel.reasons},
         "brackets": {name: list(bracket) for name, bracket in {**image.brackets, **pixel.brackets}.items()},
-        "details": {**image.details, **pixel.details},
+        "details": {**image.details, **pixel.details, "overlap_images": task.overlap},
         "also": also,
         "not_applicable": {"image": data.no_image_level, "pixel": data.no_pixel_level},
         "counts": {"normal": labels.count(0), "anomalous": labels.count(1)},

@@ -9,7 +9,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from bench.protocol import MethodRequest
+from bench.protocol import MethodRequest, chosen_source
 from bench.standin import stand_in_folders
 from bench.untrained import write_untrained
 from datasets.images import read_image
@@ -52,8 +52,7 @@ def try_method(request: MethodRequest, work: Path) -> list[Finding]:
 def _load(request: MethodRequest, weights_root: Path) -> tuple[ZeroShotDetector, Finding]:
     options = request.options(None)
     detector = request.detector
-    source = detector.source_for("*", options)
-    files = detector.files(options, source)
+    files = detector.files(options, chosen_source(request, "*", None))
     write_untrained(request, ("*",), weights_root)
     model = detector.load({role: weights_root / file.name for role, file in files.items()}, **options)
     of = "no weights needed" if not files else f"{len(files)} untrained files"

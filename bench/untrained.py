@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.protocol import MethodRequest
+from bench.protocol import MethodRequest, chosen_source
 from methods import weights
 
 
@@ -25,7 +25,7 @@ def write_untrained(
     written: list[Path] = []
     for target in targets:
         options = request.options(target)
-        trained_on = (source if detector.sources else None) or detector.source_for(target, options)
+        trained_on = chosen_source(request, target, source)
         paths = {role: root / file.name for role, file in detector.files(options, trained_on).items()}
         missing = {role: path for role, path in paths.items() if not path.exists()}
         for path in missing.values():

@@ -25,6 +25,12 @@ class Recipe:
     """Source -> epochs, where a source is not trained for `epochs`."""
     mosaic: Mapping[str, float] = field(default_factory=dict)
     """Dataset -> probability that a sample becomes a 2 x 2 mosaic of images of its class."""
+    mosaic_by_species: bool = False
+    """Whether a tile's kind of defect is drawn before its image; else all images are equally likely."""
+
+    def epochs_for(self, source: str) -> int:
+        """Return the number of epochs on `source`."""
+        return self.epochs_on.get(source, self.epochs)
 
     def make_optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimiser of `parameters`."""

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.cells import CellStore
@@ -12,6 +12,8 @@ from bench.protocol import expand_datasets
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
 from datasets.meta import open_dataset
 from datasets.samples import Folder
+from methods.base import find as find_method
+from methods.base import keys as method_keys
 
 
 def add_roots(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -110,6 +112,21 @@ def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
             raise BenchError(f"{flag} {text}: expected KEY=VALUE")
         pairs[key] = value
     return pairs
+
+
+def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are."""
+    own = {str(cell["dataset"]) for cell in cells}
+    return [key for word in words for key in ([word] if word in own else dataset_keys([word]))]
+
+
+def home_source(method: str, target: str) -> str | None:
+    """Return what the method's protocol trains on for the target; None for methods unknown here."""
+    if method not in method_keys():
+        return None
+    detector = find_method(method)
+    options = detector.resolve(detector.target_options.get(target, {}))
+    return detector.source_for(target.removeprefix("standin_"), options)
 
 
 def cell_store(results: Path) -> CellStore:

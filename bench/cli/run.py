@@ -21,7 +21,8 @@ from bench.cli.common import (
 from bench.collect import PRECISIONS, Machine, choose_device
 from bench.digests import DigestCache
 from bench.errors import BenchError
-from bench.plan import Job, Permissions, Plan, Settings, Task, make_plan, summary
+from bench.plan import Job, Permissions, Plan, Settings, Task, summary
+from bench.planner import make_plan
 from bench.protocol import parse_methods
 from bench.remetric import remetric
 from bench.run import Listener, Outcome, execute

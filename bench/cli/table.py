@@ -1,15 +1,13 @@
 """Print tables of finished cells, or of published numbers."""
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.cells import identify
-from bench.cli.common import add_roots, cell_store, dataset_keys, parse_pairs
+from bench.cli.common import add_roots, cell_dataset_keys, cell_store, home_source, parse_pairs
 from bench.errors import BenchError
 from bench.tables import FORMATS, LAYOUTS, build, build_published, render
 from bench.tables.published import DEFAULT, available
-from methods.base import find, keys
 
 HELP = "print the paper's table and others from finished cells"
 EXAMPLES = """\
@@ -17,13 +15,14 @@ EXAMPLES = """\
   run_bench.py table --layout paper --format latex --out table1.tex
   run_bench.py table --layout per-class --methods tipsomaly --datasets mvtec
   run_bench.py table --layout methods --methods tipsomaly
+  run_bench.py table --layout cross --methods tipsomaly --metrics pixel_auroc
   run_bench.py table --against published
   run_bench.py table --published tipsomaly_paper"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--layout", choices=tuple(LAYOUTS), default="paper")
+    parser.add_argument("--layout", choices=LAYOUTS, default="paper")
     parser.add_argument("--format", choices=tuple(FORMATS), default="md")
     parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="columns and their order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="rows (default: all)")
@@ -37,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
     )
+    parser.add_argument("--metrics", nargs="+", default=[], metavar="K", help="of --layout cross")
     parser.add_argument(
         "--against",
         metavar="PAPER",
@@ -59,11 +59,12 @@ def main(parsed: argparse.Namespace) -> int:
             cells,
             parsed.layout,
             methods=parsed.methods,
-            datasets=_rows(parsed.datasets, cells),
+            datasets=cell_dataset_keys(parsed.datasets, cells),
             where=parse_pairs(parsed.where, "--where"),
             latest=parsed.latest,
             against=_paper(parsed.against) if parsed.against else None,
-            home_source=_home_source,
+            home_source=home_source,
+            metrics=parsed.metrics,
         )
     text = render(table, parsed.format)
     if parsed.out is None:
@@ -80,17 +81,3 @@ def main(parsed: argparse.Namespace) -> int:
 
 def _paper(name: str) -> str:
     return DEFAULT if name == "published" else name
-
-
-def _rows(words: Sequence[str], cells: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are."""
-    own = {str(cell["dataset"]) for cell in cells}
-    return [key for word in words for key in ([word] if word in own else dataset_keys([word]))]
-
-
-def _home_source(method: str, target: str) -> str | None:
-    if method not in keys():
-        return None
-    detector = find(method)
-    options = detector.resolve(detector.target_options.get(target, {}))
-    return detector.source_for(target.removeprefix("standin_"), options)

@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
 from bench.digests import DigestCache
-from bench.protocol import MethodRequest, parse_methods
+from bench.protocol import MethodRequest, chosen_source, parse_methods
 from bench.untrained import write_untrained
 from methods import weights
 from methods.weights import WeightFile, WeightsError
@@ -101,11 +101,7 @@ def needed(
 
 
 def _files(request: MethodRequest, target: str, source: str | None) -> dict[str, WeightFile]:
-    options = request.options(target)
-    detector = request.detector
-    return detector.files(
-        options, (source if detector.sources else None) or detector.source_for(target, options)
-    )
+    return request.detector.files(request.options(target), chosen_source(request, target, source))
 
 
 def fetch_missing(files: Iterable[WeightFile], root: Path) -> list[str]:

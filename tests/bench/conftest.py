@@ -9,7 +9,8 @@ from PIL import Image
 
 from bench.cells import CellStore
 from bench.digests import sha256
-from bench.plan import Permissions, Plan, Settings, make_plan
+from bench.plan import Permissions, Plan, Settings
+from bench.planner import make_plan
 from bench.protocol import parse_methods
 from datasets.meta import open_dataset
 

@@ -1,0 +1,73 @@
+"""Weights trained here: a plain state dictionary whose header says where it comes from."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bench.errors import BenchError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a file of learned tensors says of itself."""
+
+    source: str
+    method: str
+    options: dict[str, Any]
+    recipe: dict[str, Any]
+    weights: dict[str, str]
+    """Role -> SHA-256 of the frozen weights."""
+    data: dict[str, str]
+    """`dataset/class` -> fingerprint."""
+    images: list[str]
+    """First 16 digits of the SHA-256 of every image trained on: they tell a renamed copy."""
+    loss: list[dict[str, float]]
+    """Mean loss terms, epoch by epoch."""
+    seconds: float
+    untrained_backbone: bool
+    provenance: dict[str, Any]
+
+    def save(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Write tensors and record to one safetensors file, whole or not at all."""
+        text = json.dumps(dataclasses.asdict(self))
+        plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        write_whole(path, lambda place: save_file(plain, place, metadata={"zsad-bench": text}))
+
+
+def read_trained(path: Path) -> Trained | None:
+    """Return what the file says of itself; None for weights from elsewhere."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("zsad-bench")
+    except (SafetensorError, OSError) as error:
+        raise BenchError(f"{path} is not a readable safetensors file ({error}); train it again") from error
+    return None if text is None else Trained(**json.loads(text))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror}; choose another --weights-root") from error
+    place = Path(temporary)
+    try:
+        write(place)
+        place.chmod(0o644)
+        place.replace(path)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
