@@ -188,7 +188,7 @@ class Tipsomaly(ZeroShotDetector):
         device = self.text.temperature.device
         for name in set(names):
             if (name, device) not in self._fixed:
-                with torch.inference_mode(False), torch.no_grad():
+                with torch.no_grad():
                     self._fixed[name, device] = self._text_pair(name)
         return torch.stack([self._fixed[name, device] for name in names])
 
@@ -211,11 +211,10 @@ class Tipsomaly(ZeroShotDetector):
         if not spoken.strip():
             raise ValueError("an object needs a name to be put into the prompts; this one is empty")
         groups = words.ENSEMBLES[self.options["prompt_type"]].sentences(spoken)
-        with torch.autocast(self.text.temperature.device.type, enabled=False):
-            features = [
-                self._encode_text(group, prompts[state] if prompts else None)
-                for state, group in enumerate(groups)
-            ]
+        features = [
+            self._encode_text(group, prompts[state] if prompts else None)
+            for state, group in enumerate(groups)
+        ]
         return torch.stack([mean_feature(each, normalise_each=True) for each in features])
 
     def _encode_text(self, sentences: Sequence[str], rows: Tensor | None) -> Tensor:

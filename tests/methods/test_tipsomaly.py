@@ -158,7 +158,9 @@ def test_any_number_of_learned_rows(files: dict[str, Path], learning: str, count
     encoders = Tipsomaly.load(files, **{**MINI, "prompt_learning": "none"})
     prompts = fresh_prompts(count, 64, seed=1)
     options = {**MINI, "prompt_type": "object_agnostic", "prompt_learning": learning, "n_prompt": count}
+    encoders.requires_grad_(True)
     method = Tipsomaly(encoders.vision, encoders.text, encoders.tokenizer, prompts, **options)
+    assert {name for name, each in method.named_parameters() if each.requires_grad} == set(method.learned())
     with torch.no_grad():
         before = method.learned_features()
         method.learnable_prompts[0].add_(0.3 * torch.randn(count, 64))
@@ -184,6 +186,15 @@ def test_texts_are_encoded_once(build: Build, images: Tensor, monkeypatch: pytes
     with torch.inference_mode():
         after = method.score(features, NAMES)
     assert (before.maps - after.maps).abs().max() > 1e-3
+
+
+def test_saliency_works_after_inference(build: Build, images: Tensor) -> None:
+    method, pixels = build().requires_grad_(False), images[:1].clone().requires_grad_(True)
+    with torch.inference_mode():
+        method(images, NAMES)
+    method(pixels, NAMES[:1]).scores.sum().backward()
+    assert pixels.grad is not None
+    assert pixels.grad.abs().max() > 0
 
 
 # Options and files

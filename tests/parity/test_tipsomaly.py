@@ -63,7 +63,7 @@ def _tokenizer_of(case: Any) -> TipsTokenizer:
 
 def _vision_of(case: Any) -> TipsVision:
     backbone = case.about["backbone"]
-    sizes, swiglu = backbone["vision"], backbone["ffn"] == "swiglu"
+    sizes, swiglu = backbone["vision"], backbone.get("ffn") == "swiglu"
     width, ratio = sizes["embed_dim"], sizes["mlp_ratio"]
     assert backbone["patch_size"] == PATCH
     vision = TipsVision(
@@ -94,7 +94,7 @@ def _text_of(case: Any) -> TipsText:
 
 
 def _prompts_of(case: Any, width: int) -> list[torch.Tensor]:
-    shape = (case.about["n_prompt"], width)
+    shape = (case.about.get("n_prompt", 8), width)
     scale = re.search(r"times ([\d.]+\d)", case.about.get("initial_prompts", ""))
     values = [fill(f"learnable_prompts.{state}", shape, case.about["seed"]) for state in (0, 1)]
     return [torch.from_numpy(each) * (float(scale.group(1)) if scale else 1.0) for each in values]
