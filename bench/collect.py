@@ -170,9 +170,7 @@ def _predict(model: ZeroShotDetector, batch: Sequence[_Loaded], task: Task, enco
                 prediction = model.score(features, prompts)
     except torch.cuda.OutOfMemoryError as error:
         if len(batch) == 1:
-            raise BenchError(
-                f"one image does not fit into the memory of {device}; use --device cpu"
-            ) from error
+            raise BenchError(f"one image does not fit into {device}'s memory; use --device cpu") from error
         torch.cuda.empty_cache()
         half = len(batch) // 2
         parts = [_predict(model, part, task, encoder) for part in (batch[:half], batch[half:])]

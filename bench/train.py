@@ -225,7 +225,7 @@ class _Progress:
     def __init__(
         self,
         job: TrainJob,
-        model: ZeroShotDetector,
+        version: int,
         data: Mapping[str, str],
         optimiser: torch.optim.Optimizer,
     ) -> None:
