@@ -45,6 +45,13 @@ def add_methods(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def add_options(parser: argparse._ActionsContainer) -> None:
+    """Add `--set`."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method; repeatable"
+    )
+
+
 def add_datasets(parser: argparse.ArgumentParser, *, required: bool) -> None:
     """Add `--datasets`, `--names` and `--prompt`."""
     parser.add_argument(

@@ -6,10 +6,11 @@ from pathlib import Path
 from bench.errors import BenchError, unknown
 from bench.tables import layouts, published, render_data, render_latex, render_markdown
 from bench.tables.choose import Cell, HomeSource, choose, fill_columns
+from bench.tables.cross import cross
 from bench.tables.footer import footer
-from bench.tables.layouts import LAYOUTS
 from bench.tables.model import Table
-from bench.tables.results import Results, summarise
+from bench.tables.results import Results
+from bench.tables.summary import summarise
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
     "md": render_markdown.render,
@@ -17,6 +18,9 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
     "csv": render_data.render_csv,
     "json": render_data.render_json,
 }
+
+CROSS = "cross"
+LAYOUTS = (*layouts.LAYOUTS, CROSS)
 
 __all__ = ["FORMATS", "LAYOUTS", "Table", "build", "build_published", "render", "write_tables"]
 
@@ -32,12 +36,14 @@ def build(
     against: str | None = None,
     unranked: Collection[str] = (),
     home_source: HomeSource | None = None,
+    metrics: Sequence[str] = (),
+    headline: str | None = None,
 ) -> Table:
     """Return the table of the cells.
 
     Args:
         cells: As read from the store (`bench.cells`).
-        layout: A key of `LAYOUTS`.
+        layout: One of `LAYOUTS`.
         methods: `key` or `key:preset`, in the order of the columns; empty: all there are.
         datasets: Keys of the rows; empty: the whole catalogue and what else there is.
         where: Settings that cells must have, for example `{"precision": "float32", "options.sigma": "4"}`.
@@ -45,17 +51,31 @@ def build(
         against: Name of a published table, or path of a CSV: ours, theirs and the difference.
         unranked: Keys of methods that take no part in the ranking; privileged ones never do.
         home_source: The protocol's source for (method, target); other sources get columns of their own.
+        metrics: Keys of the metrics of the layout `cross`; empty: its usual ones.
+        headline: A sentence to stand above the numbers.
 
     Raises:
         BenchError: A name is unknown, nothing matches, or cells of one column were measured differently.
     """
+    if against is not None and layout != "paper":
+        raise BenchError(f"--against goes with --layout paper, not {layout}")
+    if metrics and layout != CROSS:
+        raise BenchError(f"--metrics goes with --layout {CROSS}, not {layout}")
     chosen = choose(cells, methods=methods, datasets=datasets, where=where, latest=latest)
-    fillings = fill_columns(chosen, home_source)
-    results = summarise(fillings, datasets=datasets, unranked=frozenset(unranked), footer=footer(fillings))
+    fillings = fill_columns(chosen, home_source, by_source=layout == CROSS)
+    if layout == CROSS and not datasets:
+        datasets = list(dict.fromkeys(cell["dataset"] for cell in chosen))
+    results = summarise(
+        fillings,
+        datasets=datasets,
+        unranked=frozenset(unranked),
+        headline=headline,
+        footer=footer(fillings),
+    )
+    if layout == CROSS:
+        return cross(results, fillings, home_source, metrics)
     if against is None:
         return _layout(layout, results)
-    if layout != "paper":
-        raise BenchError(f"--against goes with --layout paper, not {layout}")
     return layouts.against(results, published.read(published.find(against)))
 
 
@@ -65,9 +85,11 @@ def build_published(name: str, layout: str = "paper") -> Table:
 
 
 def _layout(layout: str, results: Results) -> Table:
+    if layout == CROSS:
+        raise BenchError(f"--layout {CROSS} needs cells: published tables have one source for each target")
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    return LAYOUTS[layout](results)
+    return layouts.LAYOUTS[layout](results)
 
 
 def render(table: Table, form: str = "md") -> str:

@@ -1,6 +1,6 @@
 """Which cells fill which column: choosing, and never mixing what was measured differently."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,16 +18,34 @@ _PER_DATASET = ("weights.", "names", "dataset_protocol")
 _UNIFORM = ("precision", "protocol.", "method_version")
 """Settings that are the same all down a column."""
 _VERSIONS = {"method_version", "protocol.metrics_version"}
+_LEARNED = "weights.learned"
+"""The one setting in which the seeds of a training differ."""
 
 
 @dataclass(frozen=True)
 class Filling:
-    """A column and the cells that fill it: per dataset and class at most one, all measured alike."""
+    """A column and the cells that fill it: per dataset, class and seed at most one, all measured alike."""
 
     label: str
     title: str
     method: str
     cells: tuple[Cell, ...]
+    source: str = ""
+    """What the column's weights were trained on; empty where the protocol chooses, target by target."""
+    retrained: bool = False
+    """Whether its weights were trained here where published ones stand beside them."""
+    variant: str = ""
+    """The label without the source: columns that differ in the source alone share it."""
+
+
+def plain_source(cell: Cell) -> str:
+    """Return what the cell's weights were trained on, without the seed; empty if nothing was learned."""
+    return str(cell["source"] or "").partition("~")[0]
+
+
+def seed_of(cell: Cell) -> str:
+    """Return the seed that the cell's weights were trained with here; empty for published weights."""
+    return str(cell["source"] or "").partition("~")[2]
 
 
 def settings(cell: Cell) -> dict[str, Any]:
@@ -54,10 +72,10 @@ def choose(
         cells: As read from the store.
         methods: `key` (with all its presets) or `key:preset`; empty: all.
         datasets: Dataset keys; empty: all.
-        where: Values that `settings`, `preset` or `source` must have, written as text; `sigma` will do for
-            `options.sigma`. What may differ
-            between datasets (`weights.*`, `names`, `dataset_protocol`; a digest may be cut short) decides
-            only on the datasets that have it.
+        where: Values that `settings`, `preset`, `source` or `seed` must have, written as text; `sigma` will
+            do for `options.sigma`, and `seed=none` is published weights. What may differ between datasets
+            (`weights.*`, `names`, `dataset_protocol`; a digest may be cut short) decides only on the
+            datasets that have it.
         latest: Of cells that differ only in data, prompt, weights or versions, take the newest.
 
     Raises:
@@ -90,7 +108,11 @@ def _place(cell: Cell, methods: Sequence[str]) -> int:
 
 
 def _where(cells: Sequence[Cell], name: str, text: str) -> list[Cell]:
-    flat = [settings(cell) | {"preset": cell["preset"], "source": cell["source"]} for cell in cells]
+    flat = [
+        settings(cell)
+        | {"preset": cell["preset"], "source": plain_source(cell) or None, "seed": seed_of(cell) or None}
+        for cell in cells
+    ]
     known = {key for each in flat for key in each} - _PER_CLASS
     meant = [key for key in known if name in (key, key.rpartition(".")[2])]
     name = meant[0] if len(meant) == 1 else name
@@ -125,40 +147,61 @@ def _goes_stale(name: str) -> bool:
     return name in _PER_CLASS | _VERSIONS or name.startswith(_PER_DATASET)
 
 
-def fill_columns(cells: Sequence[Cell], home_source: HomeSource | None = None) -> list[Filling]:
+def fill_columns(
+    cells: Sequence[Cell], home_source: HomeSource | None = None, *, by_source: bool = False
+) -> list[Filling]:
     """Distribute cells over columns: one for each method and preset, in the order of the cells.
 
     Cells of one class that were measured with other options, precision or protocol get columns of their
     own, labelled by what differs: "Tipsomaly (image_size=336)". So do other sources, "Tipsomaly (btad)":
     those that are not `home_source`, or, if that is not given, all of a method with several for one target.
+    Seeds share a column, but where weights trained here meet published ones on a target, those trained
+    here are "Tipsomaly (retrained)". `by_source` gives every source a column.
 
     Raises:
         BenchError: Cells differ in what no column can be labelled by (data, prompt, weights).
     """
     fillings: list[Filling] = []
     for (method, preset), group in _by(cells, lambda cell: (cell["method"], cell["preset"])).items():
-        several = any(len({c["source"] for c in g}) > 1 for g in _by(group, _target).values())
+        several = any(len(set(map(plain_source, alike))) > 1 for alike in _by(group, _target).values())
 
-        def source_label(cell: Cell, several: bool = several) -> str | None:
-            if home_source is None:
-                return cell["source"] if several else None
+        def source_label(cell: Cell, several: bool = several) -> str:
+            source = plain_source(cell)
+            if by_source or home_source is None:
+                return source if by_source or several else ""
             base = cell["dataset"].removeprefix("standin_")
-            return None if cell["source"] == home_source(cell["method"], base) else cell["source"]
+            return "" if source == (home_source(cell["method"], base) or "") else source
 
-        for source, of_source in _by(group, source_label).items():
-            paths = _splitting(of_source)
-            variants = _by(of_source, partial(_variant, paths))
-            for variant, alike in variants.items():
-                title = str(alike[0]["title"])
-                parts = [part for part in (preset, source, *variant) if part]
-                label = f"{title} ({', '.join(parts)})" if parts else title
-                if label in {filling.label for filling in fillings}:  # two methods with one title
-                    label = f"{label} [{method}]"
-                fillings.append(Filling(label, title, method, tuple(alike)))
+        paths = _splitting(group)
+        for variant, of_variant in _by(group, partial(_variant, paths)).items():
+            for source, of_source in sorted(_by(of_variant, source_label).items(), key=_empty_first):
+                for retrained, alike in sorted(_by(of_source, _retrained_among(of_source)).items()):
+                    title = str(alike[0]["title"])
+                    origin = [part for part in (source, "retrained" if retrained else "") if part]
+                    label = _label(title, [preset, *origin, *variant])
+                    name = _label(title, [preset, *variant])
+                    if any(filling.title == title and filling.method != method for filling in fillings):
+                        label, name = f"{label} [{method}]", f"{name} [{method}]"
+                    fillings.append(Filling(label, title, method, tuple(alike), source, retrained, name))
     for filling in fillings:
         for alike in _by(filling.cells, _target).values():
             _refuse_mixture(filling.label, alike)
     return fillings
+
+
+def _empty_first(pair: tuple[str, object]) -> bool:
+    return bool(pair[0])
+
+
+def _label(title: str, parts: Sequence[str | None]) -> str:
+    said = [part for part in parts if part]
+    return f"{title} ({', '.join(said)})" if said else title
+
+
+def _retrained_among(cells: Sequence[Cell]) -> Callable[[Cell], bool]:
+    """Return what tells published weights from those trained here, if some target has both."""
+    both = any(len({bool(seed_of(cell)) for cell in alike}) > 1 for alike in _by(cells, _target).values())
+    return lambda cell: both and bool(seed_of(cell))
 
 
 def _by(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> dict[Any, list[Cell]]:
@@ -196,17 +239,30 @@ def _variant(paths: Sequence[str], cell: Cell) -> tuple[str, ...]:
 
 
 def _refuse_mixture(label: str, cells: Sequence[Cell]) -> None:
-    where, between = cells[0]["dataset"], [name for name in _differing(cells) if name not in _PER_CLASS]
+    where = cells[0]["dataset"]
+    for of_seed in _by(cells, seed_of).values():
+        _refuse_differences(label, where, of_seed, _PER_CLASS)
+    _refuse_differences(label, where, cells, {*_PER_CLASS, _LEARNED})
+    for class_key, alike in _by(cells, lambda cell: cell["class"]).items():
+        seeds, differing = sorted({seed_of(cell) for cell in alike}), _differing(alike)
+        if len(alike) > len(seeds):
+            dates = " and ".join(_started(cell) or "?" for cell in alike)
+            raise BenchError(
+                f"{label} on {where}/{class_key}: {len(alike)} cells (begun {dates}) differ in "
+                f"{', '.join(differing)}. Take the newest with --latest, or delete the others"
+            )
+        if between := [name for name in differing if name != _LEARNED]:
+            raise BenchError(
+                f"{label} on {where}/{class_key}: seeds {', '.join(seeds)} differ in {', '.join(between)}. "
+                "Run the older ones again"
+            )
+
+
+def _refuse_differences(label: str, where: str, cells: Sequence[Cell], rightful: Container[str]) -> None:
+    between = [name for name in _differing(cells) if name not in rightful]
     if between:
         name, value = between[0], str(settings(cells[0])[between[0]])[:10]
         raise BenchError(
             f"{label} on {where}: its cells differ in {', '.join(between)}. Choose with "
             f"--where {name}={value}, take the newest with --latest, or run the classes that lag behind again"
         )
-    for class_key, alike in _by(cells, lambda cell: cell["class"]).items():
-        if len(alike) > 1:
-            dates = " and ".join(_started(cell) or "?" for cell in alike)
-            raise BenchError(
-                f"{label} on {where}/{class_key}: {len(alike)} cells (begun {dates}) differ in "
-                f"{', '.join(_differing(alike))}. Take the newest with --latest, or delete the others"
-            )

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.tables.choose import Cell, Filling, settings
+from bench.tables.choose import Cell, Filling, plain_source, settings
 
 _SHOWN = {
     "precision": "{}",
@@ -61,10 +61,14 @@ def _datasets(cells: Sequence[Cell]) -> list[str]:
 
 
 def _sources(fillings: Sequence[Filling]) -> list[str]:
-    """Say what was trained on what; methods with the same protocol share one statement."""
+    """Say what was trained on what; methods with the same protocol share one statement.
+
+    Columns of one source say so themselves.
+    """
     methods: dict[str, dict[str, None]] = {}
     for filling in fillings:
-        targets = {cell["dataset"]: cell["source"] for cell in filling.cells if cell["source"]}
+        trained_on = {cell["dataset"]: plain_source(cell) for cell in filling.cells if not filling.source}
+        targets = {target: source for target, source in trained_on.items() if source}
         if targets:
             (main, _), *_ = Counter(targets.values()).most_common()
             others = [f"{source} for {target}" for target, source in targets.items() if source != main]

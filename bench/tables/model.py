@@ -1,5 +1,6 @@
 """A table as a value: columns, sections of rows, entries of one to five numbers, notes. Knows no format."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,12 +14,14 @@ NOT_RUN = "n/a"
 UNDEFINED = "undef."
 
 PARTIAL, SELECTED, SEEN, FEW = "partial", "selected", "seen", "few-thresholds"
-UNTRAINED, UNRANKED = "untrained", "unranked"
-SYMBOLS = {PARTIAL: "*", SELECTED: "†", SEEN: "‡", FEW: "§"}
+UNTRAINED, UNRANKED, OVERLAP, PROTOCOL = "untrained", "unranked", "overlap", "protocol"
+SYMBOLS = {PARTIAL: "*", SELECTED: "†", SEEN: "‡", OVERLAP: "¶", FEW: "§", PROTOCOL: "□"}
 LEGEND = {
-    PARTIAL: "partial: classes, datasets or images are missing, or a class is undefined; not ranked",
+    PARTIAL: "partial: classes, seeds, datasets or images are missing, or a class is undefined; not ranked",
     SELECTED: "checkpoint chosen by its authors on this dataset's test images",
     SEEN: "trained on this dataset: not zero-shot, not ranked, left out of averages",
+    OVERLAP: "some of the test images were among the training images",
+    PROTOCOL: "the source that the method's own protocol takes for this target",
     FEW: "AUPRO by 200 thresholds rests on few of them in at least one class; see the exact AUPRO",
 }
 _NO_CONTEST = {PARTIAL, SEEN, UNTRAINED, UNRANKED}
@@ -51,6 +54,8 @@ class Subject(NamedTuple):
     domain: str
     dataset: str
     class_key: str = ""
+    source: str = ""
+    """What the weights were trained on, where the table tells sources apart."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Value:
     metric: str
     subject: Subject
     number: Fraction | None = None
-    """Fraction of one, exact and unrounded; a difference may be negative."""
+    """Fraction of one, exact and unrounded, the mean over the seeds; a difference may be negative."""
     gap: str = NOT_RUN
     """What is shown where there is no number."""
     marks: frozenset[str] = frozenset()
@@ -68,6 +73,23 @@ class Value:
     """Dense rank among its rivals, 1 is best; None: not ranked."""
     signed: bool = False
     """Whether the number is a difference, shown with its sign."""
+    by_seed: tuple[tuple[str, Fraction], ...] = ()
+    """(seed, its own number) where weights were trained here; empty for published ones."""
+    even: bool = True
+    """Whether every seed has the same classes and datasets; if not, they cannot be compared."""
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1) over the seeds; None for fewer than two or uneven ones."""
+        if self.number is None or len(self.by_seed) < 2 or not self.even:
+            return None
+        squares = sum((number - self.number) ** 2 for _, number in self.by_seed)
+        return math.sqrt(squares / (len(self.by_seed) - 1))
+
+    @property
+    def spread(self) -> Decimal | None:
+        """The standard deviation in percent with one decimal."""
+        return None if self.std is None else percent(Fraction(self.std))
 
     @property
     def shown(self) -> Decimal | None:
@@ -76,7 +98,7 @@ class Value:
 
     @property
     def text(self) -> str:
-        """What is printed, without marks."""
+        """What is printed, without standard deviation and marks."""
         if self.shown is None:
             return self.gap
         return f"{self.shown:+}" if self.signed and self.shown else f"{self.shown}"
@@ -84,8 +106,7 @@ class Value:
     @property
     def symbols(self) -> str:
         """The signs that refer to the notes."""
-        shown = self.number is not None
-        return "".join(symbol for mark, symbol in SYMBOLS.items() if shown and mark in self.marks)
+        return "".join(symbol for mark, symbol in SYMBOLS.items() if mark in self.marks)
 
     @property
     def competes(self) -> bool:

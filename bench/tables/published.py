@@ -142,6 +142,8 @@ def _groups(rows: list[Printed]) -> tuple[Group, ...]:
 def _misprints(results: Results, averages: list[Printed]) -> Iterator[str]:
     groups = {group.title: group for group in results.groups}
     for row in averages:
+        if row.domain not in groups:  # over something else than a domain
+            continue
         computed = results.average(row.method, groups[row.domain], row.metric).shown
         if computed != percent(row.number):
             level, title = row.metric.partition("_")[0], metric_title(row.metric)

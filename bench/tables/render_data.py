@@ -8,8 +8,8 @@ from typing import Any
 from bench.tables.model import Table, Value
 
 FIELDS = (
-    *("paper", "table", "method", "domain", "dataset", "class", "level", "metric", "value"),
-    *("mark", "flags", "exact"),
+    *("paper", "table", "method", "source", "domain", "dataset", "class", "level", "metric", "value"),
+    *("std", "seeds", "mark", "flags", "exact"),
 )
 _MARKS = {1: "best", 2: "second"}
 
@@ -17,8 +17,9 @@ _MARKS = {1: "best", 2: "second"}
 def render_csv(table: Table) -> str:
     """Return one line for each number that there is, then the warnings and the footer as comments.
 
-    The columns are those of the published tables and more: `value` in percent as shown, `mark` (`best`,
-    `second`), `flags`, and `exact`, the fraction at full precision.
+    The columns are those of the published tables and more: `source` where the table tells sources apart,
+    `value` and `std` (over the `seeds`, whose number it is) in percent as shown, `mark` (`best`, `second`),
+    `flags`, and `exact`, the fraction at full precision.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
@@ -38,12 +39,15 @@ def _row(table: Table, value: Value) -> dict[str, Any]:
         "paper": subject.origin,
         "table": table.layout,
         "method": subject.method,
+        "source": subject.source,
         "domain": subject.domain.lower(),
         "dataset": f"{subject.dataset} ({subject.domain.lower()})" if average else subject.dataset,
         "class": subject.class_key,
         "level": level,
         "metric": metric,
         "value": str(value.shown),
+        "std": "" if value.spread is None else str(value.spread),
+        "seeds": len(value.by_seed) or "",
         "mark": _MARKS.get(value.rank or 0, ""),
         "flags": " ".join(sorted(value.marks)),
         "exact": _exact(value),
@@ -87,6 +91,8 @@ def _value(value: Value) -> dict[str, Any]:
     return {
         "metric": value.metric,
         "number": _exact(value),
+        "std": value.std,
+        "seeds": {seed: float(number) for seed, number in value.by_seed},
         "shown": value.text,
         "rank": value.rank,
         "marks": sorted(value.marks),

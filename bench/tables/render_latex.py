@@ -5,6 +5,7 @@ from itertools import groupby
 
 from bench.tables.model import (
     NOT_APPLICABLE,
+    PROTOCOL,
     SEEN,
     Entry,
     Row,
@@ -24,7 +25,8 @@ _SPECIAL = {
     ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 _END = "\\end{table*}\n"
-_SYMBOLS = {"*": r"*", "†": r"\dagger", "‡": r"\ddagger", "§": r"\S"}
+_SYMBOLS = {"*": "*", "†": r"\dagger", "‡": r"\ddagger", "¶": r"\P", "§": r"\S"}
+"""Symbols without an entry are drawn in another way: the protocol's is a box."""
 
 
 def render(table: Table) -> str:
@@ -67,7 +69,9 @@ def _float(table: Table, sections: Sequence[Section], caption: str, label: str) 
 
 
 def _notes(table: Table) -> str:
-    notes = [f"$^{{{_SYMBOLS[symbol]}}}$\\,{_escape(meaning)}" for symbol, meaning in table.legend()]
+    notes = [
+        f"{_superscript(symbol) or _box('0.0')}\\,{_escape(meaning)}" for symbol, meaning in table.legend()
+    ]
     notes += [_escape(note) for note in (*table.notes, table.footer)]
     lines = [r"  \par\smallskip", r"  \begin{minipage}{\textwidth}\raggedright\scriptsize"]
     lines += [f"    {note}\\par" for note in notes]
@@ -124,20 +128,27 @@ def _gap(text: str) -> str:
 
 
 def _value(value: Value, symbols: str) -> str:
-    if value.shown is None:
-        return _gap(value.text)
     text = f"${value.text}$" if value.signed else value.text
-    if value.rank == 1:
+    if value.shown is None:
+        text = _gap(value.text)
+    elif value.rank == 1:
         text = f"\\textbf{{{text}}}"
     elif value.rank == 2:
         text = f"\\underline{{{text}}}"
+    if value.spread is not None:
+        text += f"{{\\scriptsize$\\,\\pm\\,{value.spread}$}}"
     if SEEN in value.marks:
         text = f"\\textcolor{{gray}}{{{text}}}"
-    return text + _superscript(symbols)
+    return (_box(text) if PROTOCOL in value.marks else text) + _superscript(symbols)
+
+
+def _box(text: str) -> str:
+    return f"{{\\setlength{{\\fboxsep}}{{1pt}}\\fbox{{{text}}}}}"
 
 
 def _superscript(symbols: str) -> str:
-    return f"$^{{{''.join(_SYMBOLS[symbol] for symbol in symbols)}}}$" if symbols else ""
+    drawn = "".join(_SYMBOLS.get(symbol, "") for symbol in symbols)
+    return f"$^{{{drawn}}}$" if drawn else ""
 
 
 def _escape(text: str) -> str:

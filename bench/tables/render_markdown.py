@@ -73,7 +73,8 @@ def _value(value: Value, symbols: str) -> str:
         text = f"**{text}**"
     elif value.rank == 2:
         text = f"<u>{text}</u>"
-    return text + symbols
+    spread = "" if value.spread is None else f"±{value.spread}"
+    return text + spread + symbols
 
 
 def _escape(text: str) -> str:

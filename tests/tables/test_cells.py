@@ -164,6 +164,29 @@ def test_untrained_weights_and_generated_data_are_announced(make_dataset: Make) 
     assert build(make_dataset("m", "visa", 0.5)).headlines == ()
 
 
+def test_the_callers_headline_stands_first_and_is_not_repeated(make_dataset: Make) -> None:
+    cells = make_dataset("m", "standin_visa", 0.5, marks=["untrained", "stand-in"])
+    demo = "demo: generated data, small models; not the paper's numbers"
+    untrained = "untrained: chance. Untrained weights in M: not ranked."
+    assert build(cells, headline=demo).headlines == (demo, untrained)
+    assert build(cells, headline="Only a trial").headlines == ("Only a trial", untrained, f"{demo}.")
+    assert build(make_dataset("m", "visa", 0.5), "methods", headline="Draft").headlines == ("Draft",)
+
+
+def test_overlap_with_the_training_images_is_marked_counted_and_ranked(make_dataset: Make) -> None:
+    cells = [*make_dataset("a", "btad", 0.7), *make_dataset("b", "btad", 0.8)]
+    for cell, count in zip(cells[3:], (4, 0, 2), strict=True):
+        cell["details"] = {"overlap_images": count}
+        cell["marks"] = ["overlap"] if count else []
+    table = build(cells)
+    value = look(table, "B", "BTAD", "image_ap")
+    assert (value.text, value.symbols, value.rank) == ("80.0", "¶", 1)
+    assert look(table, "A", "BTAD", "image_ap").symbols == ""
+    assert "B on BTAD: 6 of the 90 test images were among the training images" in table.notes
+    assert ("¶", "some of the test images were among the training images") in table.legend()
+    assert "¶" in table.sections[0].rows[7].entries[1][0].symbols
+
+
 def test_stand_in_and_real_data_are_never_averaged_together(make_dataset: Make) -> None:
     cells = [cell for key in INDUSTRIAL for cell in make_dataset("m", key, 0.7)]
     cells += make_dataset("m", "standin_visa", 0.1, marks=["stand-in"])

@@ -23,6 +23,11 @@ def tables(make_cell: Make, make_dataset: Make) -> list[Table]:
     cells += make_dataset("n", "tn3k", 0.6, marks=["untrained", "stand-in"])
     cells[-3]["details"] = {"pixel_aupro_few_thresholds": True}
     tipsomaly = make_dataset("tipsomaly", "visa", 0.9)
+    overlap = {"marks": ["overlap"], "details": {"overlap_images": 2}}
+    crossed = make_dataset("m", "btad", 0.85, source="mvtec")
+    for seed, value in (("1", 0.7), ("2", 0.8)):
+        crossed += make_dataset("m", "visa", value, source=f"btad~{seed}")
+        crossed += make_dataset("m", "btad", value, source=f"visa~{seed}", **overlap)
     return [
         build(cells),
         build(cells, "methods"),
@@ -30,6 +35,8 @@ def tables(make_cell: Make, make_dataset: Make) -> list[Table]:
         build(tipsomaly, against="tipsomaly_paper"),
         build_published("tipsomaly_paper"),
         build_published("anomalyclip_official_logs", "per-class"),
+        build(crossed, "cross", home_source=lambda method, target: "visa" if target == "btad" else None),
+        build(crossed),
     ]
 
 
@@ -113,6 +120,8 @@ def test_json_holds_the_whole_table_at_full_precision(tables: list[Table]) -> No
     assert thirds == {
         "metric": "image_auroc",
         "number": 0.91,
+        "std": None,
+        "seeds": {},
         "shown": "91.0",
         "rank": None,
         "marks": ["partial"],
