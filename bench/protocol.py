@@ -7,6 +7,7 @@ from typing import Any
 from bench.errors import BenchError, unknown
 from methods.base import ZeroShotDetector, find
 from methods.base import keys as method_keys
+from methods.learning import Recipe
 
 NOT_IN_ALL = ("chance", "oracle")
 
@@ -33,6 +34,14 @@ class MethodRequest:
             return detector.resolve({**of_target, **preset, **self.overrides})
         except TypeError as error:
             raise BenchError(f"{error}; see `run_bench.py list {self.key}`") from error
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method's training recipe; raises `BenchError` if it learns nothing."""
+        recipe = self.detector.recipe
+        if recipe is None:
+            raise BenchError(f"{self.key} learns nothing; there is nothing to train")
+        return recipe
 
     @property
     def word(self) -> str:

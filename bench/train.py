@@ -21,6 +21,7 @@ from torch import Tensor
 from bench.collect import Machine, ahead
 from bench.encode import Encoder
 from bench.errors import BenchError
+from bench.planner import Library
 from bench.protocol import MethodRequest
 from bench.provenance import provenance
 from bench.trained import Trained, write_whole
@@ -28,7 +29,6 @@ from datasets.images import read_image, read_mask, resize_mask
 from datasets.mosaic import draw_four, mosaic
 from datasets.samples import ClassData, Folder, Sample
 from methods.base import ZeroShotDetector
-from methods.learning import Recipe
 
 Digest = Callable[[Path], str]
 
@@ -52,16 +52,9 @@ class TrainJob:
         return int(self.source.partition("~")[2])
 
     @property
-    def recipe(self) -> Recipe:
-        """The method's recipe."""
-        recipe = self.request.detector.recipe
-        assert recipe is not None
-        return recipe
-
-    @property
     def epochs(self) -> int:
         """Epochs on this source."""
-        return self.recipe.epochs_for(self.source.partition("~")[0])
+        return self.request.recipe.epochs_for(self.source.partition("~")[0])
 
     def __str__(self) -> str:
         """Return a name for people."""
@@ -86,6 +79,9 @@ class TrainListener:
     def batch(self, images: int, loss: float) -> None:
         """Hear that a batch is done."""
 
+    def finished(self, number: int, losses: dict[str, float]) -> None:
+        """Hear that epoch `number` is over, and its mean loss terms."""
+
 
 def examples_of(job: TrainJob) -> list[Example]:
     """Return all test images of the sources.
@@ -105,9 +101,22 @@ def examples_of(job: TrainJob) -> list[Example]:
     return found
 
 
-def train(
-    job: TrainJob, machine: Machine, encoder: Encoder, digest: Digest, listener: TrainListener | None = None
-) -> Path:
+def make_job(request: MethodRequest, folders: Sequence[Folder], seed: int, library: Library) -> TrainJob:
+    """Return what training the request on the folders, all at once, comes to.
+
+    Raises `BenchError` where frozen weights are missing or a source has no masks.
+    """
+    keys = [folder.entry.key if folder.entry else folder.key for folder in folders]
+    source = f"{'+'.join(keys)}~{seed}"
+    options = request.options(None)
+    found = library.find(request, options, source, frozen=True)
+    out = library.root / request.detector.files(options, source)["learned"].name
+    job = TrainJob(request, source, tuple(folders), options, found.files, found.digests, out, found.untrained)
+    examples_of(job)
+    return job
+
+
+def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListener | None = None) -> Path:
     """Train, and write the learned tensors with their provenance to `job.out`; returns that path."""
     listener = listener or TrainListener()
     examples = examples_of(job)
@@ -117,24 +126,26 @@ def train(
     learned = model.learned()
     for parameter in learned.values():
         parameter.requires_grad_(True)
-    optimiser = job.recipe.make_optimiser(learned.values())
+    optimiser = job.request.recipe.make_optimiser(learned.values())
     data = {
         f"{folder.key}/{each.key}": each.fingerprint(digest)
         for folder in job.folders
         for each in folder.classes
     }
     progress = _Progress(job, model.version, data, optimiser)
+    encoder = Encoder(model, job.request.key, job.digests, cache=machine.cache, device=machine.device)
     trainer = _Trainer(job, model, examples, images, machine, encoder)
     curve, started = progress.resume(learned), time.perf_counter()
     for epoch in range(len(curve) + 1, job.epochs + 1):
         listener.epoch(epoch, job.epochs, len(examples))
         curve.append(trainer.epoch(epoch, optimiser, listener))
         progress.save(learned, curve)
+        listener.finished(epoch, curve[-1])
     record = Trained(
         source=job.source,
         method=job.request.key,
         options=dict(job.options),
-        recipe=_plain(dataclasses.asdict(job.recipe)) | {"epochs": job.epochs, "seed": job.seed},
+        recipe=_plain(dataclasses.asdict(job.request.recipe)) | {"epochs": job.epochs, "seed": job.seed},
         weights=dict(job.digests),
         data=data,
         images=sorted({value[:16] for value in images.values()}),
@@ -174,7 +185,7 @@ class _Trainer:
             labels = torch.tensor([example.sample.label for *_, example in batch], device=device)
             masks = torch.from_numpy(np.stack([mask for _, _, mask, _ in batch])).to(device)
             terms = self.model.loss(features, prompts, labels, masks)
-            loss = job.recipe.minimised(terms)
+            loss = job.request.recipe.minimised(terms)
             if not torch.isfinite(loss):
                 raise BenchError(f"{job}: the loss is {loss.item()} in epoch {number}; nothing was written")
             optimiser.zero_grad()
@@ -188,7 +199,7 @@ class _Trainer:
     def _batches(self, epoch: int) -> Iterator[list[tuple[str | None, Tensor | None, np.ndarray, Example]]]:
         generator = torch.Generator().manual_seed(self.job.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.examples), generator=generator).tolist()
-        size = self.job.recipe.batch_size
+        size = self.job.request.recipe.batch_size
 
         def read(index: int) -> tuple[str | None, Tensor | None, np.ndarray, Example]:
             return self._read(epoch, index)
@@ -205,7 +216,7 @@ class _Trainer:
     def _read(self, epoch: int, index: int) -> tuple[str | None, Tensor | None, np.ndarray, Example]:
         """Return digest (None for a mosaic), network input (None if its features are kept), mask, example."""
         example, size = self.examples[index], self.model.image_size
-        recipe = self.job.recipe
+        recipe = self.job.request.recipe
         rng = np.random.default_rng([self.job.seed, epoch, index])
         if rng.random() < recipe.mosaic.get(example.dataset, 0.0):
             image, mask = mosaic(draw_four(example.data, rng, by_species=recipe.mosaic_by_species))
@@ -236,7 +247,7 @@ class _Progress:
             "method": job.request.key,
             "version": version,
             "options": job.options,
-            "recipe": _plain(dataclasses.asdict(job.recipe)),
+            "recipe": _plain(dataclasses.asdict(job.request.recipe)),
             "source": job.source,
             "weights": job.digests,
             "data": data,

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from bench.errors import BenchError, unknown
 
-VERBS = ("demo", "list", "weights", "prepare", "check", "run", "table", "predict", "try")
+VERBS = (
+    *("demo", "list", "weights", "prepare", "check", "run", "table", "predict"),
+    *("train", "cross", "compare", "try"),
+)
 
 _EPILOG = """\
 typical use:

@@ -18,6 +18,7 @@ from bench.cli.common import (
     open_folders,
     parse_pairs,
 )
+from bench.cli.train import add_cache, feature_cache
 from bench.collect import PRECISIONS, Machine, choose_device
 from bench.digests import DigestCache
 from bench.errors import BenchError
@@ -66,6 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that read images"
     )
+    add_cache(machine, default=0.0)
     run = parser.add_argument_group("the run")
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--force", action="store_true", help="compute cells that are here already again")
@@ -89,6 +91,7 @@ def main(parsed: argparse.Namespace) -> int:
         raise BenchError(f"--mask-threshold {parsed.mask_threshold}: a grey value from 0 to 254")
     device = choose_device(parsed.device)
     store = cell_store(parsed.results)
+    digest = DigestCache()
     requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
     folders, unopened = open_folders(parsed)
     plan = make_plan(
@@ -96,7 +99,7 @@ def main(parsed: argparse.Namespace) -> int:
         folders,
         store,
         weights_root=parsed.weights_root,
-        digest=DigestCache(),
+        digest=digest,
         settings=Settings(
             parsed.precision,
             parsed.masks,
@@ -119,7 +122,8 @@ def main(parsed: argparse.Namespace) -> int:
         return 0
     if parsed.dry_run:
         return 0 if not (plan.refused or unopened) else 1
-    outcome = run_with_progress(plan, store, Machine(device, parsed.batch_size, parsed.workers))
+    cache = feature_cache(parsed.feature_cache, digest)
+    outcome = run_with_progress(plan, store, Machine(device, parsed.batch_size, parsed.workers, cache))
     complete = not (outcome.failed or plan.refused or unopened)
     print(
         f"{len(outcome.finished)} cells written to {store.root}, {len(plan.done)} were there, "

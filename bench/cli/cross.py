@@ -1,0 +1,72 @@
+"""Train on each source, test on every target, and print the source x target matrix."""
+
+import argparse
+
+from bench.cli.common import add_methods, add_roots, cell_store, dataset_keys, home_source, parse_pairs
+from bench.cli.run import run_with_progress
+from bench.cli.train import add_machine, add_seeds, feature_cache, seeds_of, train_with_progress
+from bench.collect import Machine, choose_device
+from bench.cross import plan_cross
+from bench.digests import DigestCache
+from bench.plan import Settings, summary
+from bench.planner import Library
+from bench.protocol import parse_methods
+from bench.tables import FORMATS, build, render, write_tables
+from datasets.meta import open_dataset
+
+HELP = "train on some datasets, test on others: the generalisation matrix"
+EXAMPLES = """\
+  run_bench.py cross --methods tipsomaly --sources mvtec visa btad --targets industrial
+  run_bench.py cross --methods tipsomaly vand --sources mvtec visa --targets all --seeds 3
+  run_bench.py cross --methods anomalyclip --sources mpdd --targets medical --dry-run"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_methods(parser, required=True)
+    parser.add_argument(
+        "--sources", nargs="+", required=True, metavar="D", help="keys or groups, each by itself"
+    )
+    parser.add_argument("--targets", nargs="+", required=True, metavar="D", help="keys or groups")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
+    )
+    parser.add_argument("--metrics", nargs="+", default=[], metavar="KEY", help="metrics of the matrix")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="md")
+    add_seeds(parser)
+    add_roots(parser, "data", "weights", "results")
+    add_machine(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print plan and cost, and stop")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    digest = DigestCache()
+    cache = feature_cache(parsed.feature_cache, digest)
+    machine = Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers, cache)
+    library = Library(parsed.weights_root, digest)
+    requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
+    sources = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.sources)]
+    targets = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.targets)]
+    seeds = () if parsed.seed is None and parsed.seeds == 1 else seeds_of(requests[0].recipe.seed, parsed)
+    study = plan_cross(requests, sources, targets, seeds, library)
+    print(study.summary(), flush=True)
+    if parsed.dry_run:
+        return 0
+    for job in study.missing:
+        print(f"wrote {train_with_progress(job, machine, digest)}", flush=True)
+    store = cell_store(parsed.results)
+    plan = study.evaluation(store, library, digest, Settings())
+    print(summary(plan), flush=True)
+    outcome = run_with_progress(plan, store, machine)
+    wanted = {cell.key for cell in plan.wanted}
+    table = build(
+        [cell for cell in store if cell["key"] in wanted],
+        "cross",
+        metrics=parsed.metrics,
+        home_source=home_source,
+    )
+    print("\n" + render(table, parsed.format))
+    for path in write_tables(table, parsed.results / "tables", "cross"):
+        print(f"wrote {path}")
+    return 1 if outcome.failed or plan.refused else 0

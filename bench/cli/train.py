@@ -1,0 +1,142 @@
+"""Train what a method learns, by its recipe, on labelled sources. Interrupted training goes on."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
+from bench.collect import Machine, choose_device
+from bench.digests import DigestCache, cache_folder
+from bench.errors import BenchError
+from bench.features import FeatureCache
+from bench.planner import Library
+from bench.protocol import parse_methods
+from bench.train import TrainJob, TrainListener, make_job, train
+from datasets.meta import open_dataset
+
+HELP = "train prompts or projections on a source"
+EXAMPLES = """\
+  run_bench.py train --methods tipsomaly --source btad
+  run_bench.py train --methods adaclip --source mvtec cvc_colondb
+  run_bench.py train --methods vand --source mpdd --seeds 3
+  run_bench.py run --methods tipsomaly --source btad --datasets mvtec      use it"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    add_methods(parser, required=True)
+    parser.add_argument(
+        "--source", nargs="+", required=True, metavar="D", help="one dataset, or several at once"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
+    )
+    add_seeds(parser)
+    add_roots(parser, "data", "weights")
+    add_machine(parser)
+    parser.add_argument("--force", action="store_true", help="train again what is here already")
+
+
+def add_seeds(parser: argparse.ArgumentParser) -> None:
+    """Add `--seed` and `--seeds`."""
+    parser.add_argument("--seed", type=int, help="seed of the training (default: the recipe's)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many, from the first one up")
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add what changes only speed."""
+    machine = parser.add_argument_group("what changes only speed")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
+    machine.add_argument("--batch-size", type=int, default=8, help="images at once in evaluation")
+    machine.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
+    add_cache(machine, default=20.0)
+
+
+def add_cache(parser: Any, default: float) -> None:
+    """Add `--feature-cache`."""
+    parser.add_argument(
+        "--feature-cache",
+        type=float,
+        default=default,
+        metavar="GB",
+        help="keep what frozen encoders say, up to this size, in the cache folder (ZSAD_CACHE); 0: do not "
+        "(default: %(default)g)",
+    )
+
+
+def feature_cache(gigabytes: float, digest: DigestCache) -> FeatureCache | None:
+    """Return the feature cache of the asked size; None for 0."""
+    if gigabytes < 0:
+        raise BenchError(f"--feature-cache {gigabytes:g}: a size in GB, or 0")
+    limit = int(gigabytes * 1e9)
+    return FeatureCache(cache_folder() / "features", limit, digest) if limit else None
+
+
+def seeds_of(recipe_seed: int, parsed: argparse.Namespace) -> range:
+    """Return the seeds asked for."""
+    if parsed.seeds < 1:
+        raise BenchError(f"--seeds {parsed.seeds}: at least 1")
+    first = recipe_seed if parsed.seed is None else parsed.seed
+    return range(first, first + parsed.seeds)
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    digest = DigestCache()
+    machine = Machine(
+        choose_device(parsed.device),
+        parsed.batch_size,
+        parsed.workers,
+        feature_cache(parsed.feature_cache, digest),
+    )
+    library = Library(parsed.weights_root, digest)
+    folders = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.source)]
+    for request in parse_methods(parsed.methods, parse_pairs(parsed.set, "--set")):
+        for seed in seeds_of(request.recipe.seed, parsed):
+            job = make_job(request, folders, seed, library)
+            if job.out.exists() and not parsed.force:
+                print(f"{job}: here already, {job.out}")
+                continue
+            print(f"wrote {train_with_progress(job, machine, digest)}")
+    return 0
+
+
+def train_with_progress(job: TrainJob, machine: Machine, digest: DigestCache) -> Path:
+    """Train with a progress bar on a terminal and one line an epoch elsewhere."""
+    with _Progress(str(job)) as progress:
+        return train(job, machine, digest, progress)
+
+
+class _Progress(TrainListener):
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def epoch(self, number: int, epochs: int, images: int) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = tqdm(
+            total=images,
+            unit="img",
+            desc=f"{self._name}, epoch {number}/{epochs}",
+            disable=not on_terminal(),
+            dynamic_ncols=True,
+        )
+
+    def batch(self, images: int, loss: float) -> None:
+        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.update(images)
+
+    def finished(self, number: int, losses: dict[str, float]) -> None:
+        terms = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        self._bar.write(f"{self._name}: epoch {number}: {terms}")
