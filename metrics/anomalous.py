@@ -71,7 +71,6 @@ class Anomalous:
         stop = packed.size
         for start in starts[::-1]:
             for begin in range(start, stop, BLOCK):
-                regions = packed[begin : min(begin + BLOCK, stop)] & _REGION
-                covered += np.bincount(regions, minlength=sizes.size)
+                np.add.at(covered, packed[begin : min(begin + BLOCK, stop)] & _REGION, 1)
             stop = start
             yield covered / sizes

@@ -47,7 +47,7 @@ class RegionAreas:
         area = (self._full - 5 * (fp + fp_above)).astype(np.float64)
         across = 10 * fp > self._full
         area[across] = room[across].astype(np.float64) ** 2 / (20 * (fp - fp_above)[across])
-        self._areas += np.bincount(regions, weights=area, minlength=self._areas.size)
+        np.add.at(self._areas, regions, area)
 
     @property
     def aupro(self) -> float:

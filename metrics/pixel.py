@@ -74,7 +74,7 @@ class PixelMetrics:
         refused, for rounding them would make ties.
         """
         masks = masks.cpu().numpy() if _is_tensor(masks) else np.asarray(masks)
-        maps = self._place(maps)
+        maps = self._place(maps if _is_tensor(maps) else np.asarray(maps))
         if maps.ndim == 2 and masks.ndim == 2:
             maps, masks, names = maps[None], masks[None], [names] if isinstance(names, str) else names
         if names is None:
@@ -89,7 +89,7 @@ class PixelMetrics:
 
     def result(self) -> Report:
         """Return the metrics of all images added; raises `ValueError` if there are none."""
-        if self._collector is None:
+        if self._collector is None or not self._images:
             raise ValueError("a class without images has no pixel metrics: add maps and masks first")
         details: dict[str, float | int | bool] = {
             "pixel_images": self._images,
