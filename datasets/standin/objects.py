@@ -201,8 +201,7 @@ def bracket(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     arm = box(v - 0.25, u, 0.13, 0.42, 0.05)
     leg = box(v, u + 0.29, 0.38, 0.13, 0.05)
     body = np.minimum(arm, leg)
-    light = pick(style, ((0.15, 0.22), (0.35, 0.5), (0.75, 0.85)))
-    coat = lit(body, colour(style, light, (0, 0.35)), 0.03) * (1 + 0.1 * grain(rng, canvas))[..., None]
+    coat = lit(body, colour(style, (0.14, 0.3), (0, 0.3)), 0.03) * (1 + 0.1 * grain(rng, canvas))[..., None]
     parts = [Part(canvas.cover(body), coat)]
     steel = colour(style, (0.55, 0.7), (0, 0.1))
     for y, x in ((0.25, 0.29), (0.25, 0.0), (0.25, -0.29), (-0.24, -0.29), (0.0, -0.29)):
