@@ -46,6 +46,17 @@ class Recipe:
         return torch.stack([weight * terms[name] for name, weight in self.losses.items()]).sum()
 
 
+def state_of(tensors: Iterable[Tensor]) -> object:
+    """Return a value that changes when any of the tensors is replaced, moved or written to.
+
+    For keeping what was computed from them. Writes to tensors made in inference mode go unnoticed.
+    """
+    return [
+        (tensor.device, tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
+        for tensor in tensors
+    ]
+
+
 def focal(probabilities: Tensor, masks: Tensor) -> Tensor:
     """Focal loss of (normal, abnormal) probabilities (B, 2, ...) against masks (B, ...) of 0 and 1.
 

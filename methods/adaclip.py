@@ -1,0 +1,287 @@
+"""AdaCLIP: a CLIP whose two towers are prompted by learned tokens, some of them made from the image.
+
+Cao, Zhang, Frittoli, Cheng, Shen, Boracchi, ECCV 2024, arXiv 2407.15795. CLIP stays frozen and runs with
+exact GELU, as in the official code, though its weights were trained with QuickGELU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from methods import adaclip_weights as weights
+from methods import states
+from methods.adaclip_towers import PromptedTowers
+from methods.backbones import clip
+from methods.base import Features, Prediction, ZeroShotDetector
+from methods.fill import filled
+from methods.learning import Recipe, dice, focal
+from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
+from methods.weights import WeightFile
+
+_TEMPERATURE = 0.01  # logits are 100 times the cosine; CLIP's own scale is not used
+_MOST_WORDS = 76  # positions behind the start token
+
+
+class Parts(NamedTuple):
+    """What scores and maps of B images are made from; features have unit length."""
+
+    text: Tensor
+    """Normal and abnormal text features (B, 2, E)."""
+    embedding: Tensor
+    """Image embeddings of the prompted pass (B, E), not normalised."""
+    image: Tensor
+    """Class features (B, E): the embeddings through the learned layer."""
+    patches: Tensor
+    """Patch features (B, layers, N, E)."""
+    logits: Tensor
+    """Their (normal, abnormal) logits (B, layers, N, 2)."""
+
+
+class AdaCLIP(ZeroShotDetector):
+    """CLIP with static and dynamic prompts in both towers and hybrid semantic fusion (HSF)."""
+
+    title = "AdaCLIP"
+    paper = "https://arxiv.org/abs/2407.15795"
+    code = "https://github.com/caoyunkang/AdaCLIP"
+    licence = "MIT"
+    notes = (
+        "k-means is seeded for every image, so scores do not depend on the images before; the official code "
+        "seeds once a process, which moves image scores by about 0.01"
+    )
+
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "backbone": "ViT-L-14-336",
+        "image_size": 518,
+        "layers": (6, 12, 18, 24),  # blocks whose patch tokens are compared, from 1
+        "prompting_depth": 4,  # prompted blocks
+        "prompting_length": 5,  # prompt tokens in each
+        "prompting_branch": "VL",  # V: vision tower, L: text tower
+        "prompting_type": "SD",  # S: static, D: made from the image; both are added
+        "use_hsf": True,
+        "k_clusters": 20,
+        "kmeans_seed": 111,
+        "sigma": 4.0,
+        # The official dice loss takes every row of a map for a map of its own: a slip that the published
+        # weights were trained with. `image` is what was meant.
+        "dice": "row",
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "no-hsf": {"use_hsf": False},
+        "static-only": {"prompting_type": "S"},
+        "vision-prompts-only": {"prompting_branch": "V"},
+        "text-prompts-only": {"prompting_branch": "L"},
+        "no-prompts": {"prompting_branch": "", "prompting_type": ""},
+        "mini": {"backbone": "mini", "image_size": 112, "layers": (3, 6, 9, 12), "k_clusters": 10},
+    }
+    sources: ClassVar[Mapping[str, str]] = {
+        "*": "mvtec+cvc_colondb",
+        "mvtec": "visa+cvc_clinicdb",
+        "cvc_colondb": "visa+cvc_clinicdb",
+    }
+    selected_on: ClassVar[Mapping[str, Sequence[str]]] = {
+        "mvtec+cvc_colondb": ("visa",),
+        "visa+cvc_clinicdb": ("mvtec",),
+    }
+
+    recipe = Recipe(
+        epochs=5,
+        batch_size=1,
+        learning_rate=0.01,
+        betas=(0.5, 0.999),
+        weight_decay=0.01,
+        optimiser=torch.optim.AdamW,
+        losses={"image": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+        mosaic={"mvtec": 0.2},
+        seed=111,
+    )
+
+    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
+        """Take a CLIP built with exact GELU, and the learned tensors by their published names.
+
+        Prompts that the options leave out may be among them. Raises `ValueError` where options, CLIP and
+        tensors do not fit.
+        """
+        super().__init__(**options)
+        blocks = len(model.visual.transformer.resblocks)
+        clip.check_taps(self.options["layers"], blocks)
+        if self.options["prompting_branch"] and not 1 <= self.options["prompting_depth"] <= blocks:
+            raise ValueError(f"prompting_depth must lie between 1 and {blocks}")
+        self.grid = clip.grid_of(model, self.image_size)
+        patches = self.grid[0] * self.grid[1]
+        if self.options["use_hsf"] and not 1 <= self.options["k_clusters"] <= patches:
+            raise ValueError(f"k_clusters must lie between 1 and the {patches} patches of an image")
+        weights.check(learned, self.options, model.state_dict(), "AdaCLIP's learned weights")
+        self.towers = PromptedTowers(model, learned, self.options)
+
+    # --- options and files --------------------------------------------------------------------------
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options with their values; raises `ValueError` for a value that cannot be."""
+        resolved = super().resolve(options)
+        clip.file(resolved["backbone"])
+        branch, kind = resolved["prompting_branch"], resolved["prompting_type"]
+        if not set(branch) <= set("VL") or not set(kind) <= set("SD"):
+            raise ValueError(
+                f"prompting_branch is of V and L, prompting_type of S and D; not {branch!r} and {kind!r}"
+            )
+        if branch and not kind:
+            raise ValueError("prompting_type is empty but prompting_branch is not; set both or neither")
+        if "L" in branch and "S" not in kind:
+            raise ValueError("text prompts are never dynamic alone; set prompting_branch=V")
+        if branch and not 1 <= resolved["prompting_length"] <= _MOST_WORDS:
+            raise ValueError(f"prompting_length must lie between 1 and {_MOST_WORDS}")
+        if resolved["dice"] not in ("row", "image"):
+            raise ValueError(f"dice must be row or image, not {resolved['dice']!r}")
+        return resolved
+
+    @classmethod
+    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
+        """Return CLIP's weights (`vision`: both towers) and what was learned on `source` (`learned`)."""
+        learned = weights.learned_file(options, cls.defaults, source)
+        return {"vision": clip.file(options["backbone"]), "learned": learned}
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
+        """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
+        resolved, path = cls.resolve(options), files["learned"]
+        learned = states.unwrap(states.read(path), "state_dict", path)
+        weights.check(learned, resolved, clip.blank(resolved["backbone"]), path)
+        return cls(clip.load(resolved["backbone"], files["vision"], quick_gelu=False), learned, **options)
+
+    @classmethod
+    def begin(cls, files: Mapping[str, Path], seed: int = recipe.seed, **options: Any) -> Self:
+        """Build from local files (`learned` unused) with what training begins with."""
+        resolved = cls.resolve(options)
+        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=False)
+        return cls(model, weights.fresh(resolved, model.state_dict(), seed), **options)
+
+    @classmethod
+    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
+        """Write untrained weights in the published formats; roles not in `paths` are left out."""
+        resolved = cls.resolve(options)
+        if "vision" in paths:
+            clip.write_untrained(resolved["backbone"], paths["vision"], seed)
+        if "learned" in paths:
+            every = weights.blank(resolved, clip.blank(resolved["backbone"]), all_prompts=True)
+            states.write(filled(every, seed), paths["learned"])
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, under the published names."""
+        return self.towers.learned()
+
+    # --- images -------------------------------------------------------------------------------------
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Squash to the square, Pillow's bicubic, and normalise as CLIP does."""
+        return clip.preprocess(image, self.image_size)
+
+    def encode(self, images: Tensor) -> Features:
+        """Return what nothing learned changes: the `images`, and `plain` (B, E) where prompts are dynamic.
+
+        `plain` is the embedding of the unprompted pass, not normalised, that dynamic prompts are made from.
+        """
+        plain = self.towers.plain(images)
+        return {"images": images} if plain is None else {"images": images, "plain": plain}
+
+    def look(self, features: Features, prompts: Sequence[str]) -> Parts:
+        """Run the prompted towers on encoded images with their objects' names."""
+        plain = features.get("plain")
+        embedding, layers = self.towers.look(features["images"], plain)
+        text = self.towers.text_features(prompts, plain)
+        with torch.autocast(embedding.device.type, enabled=False):
+            projected = [
+                self.towers.linear(f"patch_token_layer.head.{level}", tokens)
+                for level, tokens in enumerate(layers)
+            ]
+            patches = F.normalize(torch.stack(projected, dim=1), dim=-1)
+            image = F.normalize(self.towers.linear("cls_token_layer.head.0", embedding), dim=-1)
+            logits = similarity_logits(patches, text, _TEMPERATURE)
+        return Parts(text, embedding, image, patches, logits)
+
+    # --- scores -------------------------------------------------------------------------------------
+
+    def fuse(self, parts: Parts) -> Tensor:
+        """Return HSF's semantic features (B, E): what the most abnormal patches have in common."""
+        clusters = self.options["k_clusters"]
+        most = most_abnormal(parts.logits, 5 * clusters)
+        features = []
+        for patches, chosen in zip(parts.patches, most, strict=True):
+            points = patches[:, chosen]
+            labels = cluster(points, clusters, self.options["kmeans_seed"])
+            features.append(semantic_feature(points, labels))
+        return torch.stack(features)
+
+    def image_logits(self, parts: Parts, semantic: Tensor | None) -> Tensor:
+        """Return (normal, abnormal) logits (B, 2) of class features mixed with `semantic` (B, E)."""
+        image = parts.image
+        if semantic is not None:
+            image = F.normalize(0.2 * semantic + 0.8 * image, dim=-1)
+        return similarity_logits(image, parts.text, _TEMPERATURE)
+
+    def raw_maps(self, logits: Tensor) -> Tensor:
+        """Return (normal, abnormal) maps (B, 2, S, S), not smoothed, of patch logits (B, N, 2)."""
+        return upsample(to_grid(logits, self.grid), self.image_size, align_corners=True).softmax(dim=1)
+
+    def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
+        """Score encoded images; the map plays no part in the image score."""
+        parts = self.look(features, prompts)
+        with torch.autocast(parts.image.device.type, enabled=False):
+            semantic = self.fuse(parts) if self.options["use_hsf"] else None
+            scores = self.image_logits(parts, semantic).softmax(dim=-1)[:, 1]
+            maps = self.raw_maps(parts.logits.mean(dim=1))[:, 1]
+            return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
+
+    def loss(
+        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss terms, scalars, with labels (B,) and masks (B, S, S) of 0 and 1."""
+        parts = self.look(features, prompts)
+        with torch.autocast(parts.image.device.type, enabled=False):
+            semantic = self.fuse(parts) if self.options["use_hsf"] else None
+            layers = [self.raw_maps(logits) for logits in parts.logits.unbind(1)]
+            # With "row", a map's rows are taken for maps of their own.
+            last = 1 if self.options["dice"] == "row" else 0
+            normal, abnormal = ([each[:, state].flatten(0, last) for each in layers] for state in (0, 1))
+            masks = masks.float()
+            target = masks.flatten(0, last)
+            return {
+                "image": focal(self.image_logits(parts, semantic).softmax(dim=-1), labels),
+                "focal": torch.stack([focal(each, masks) for each in layers]).sum(),
+                "dice_abnormal": torch.stack([dice(each, target) for each in abnormal]).sum(),
+                "dice_normal": torch.stack([dice(each, 1 - target) for each in normal]).sum(),
+            }
+
+
+# --- hybrid semantic fusion ---------------------------------------------------------------------------
+
+
+def most_abnormal(logits: Tensor, count: int) -> Tensor:
+    """Return the indices (B, k), k = min(count, N), of the patches most abnormal over the layers' mean."""
+    abnormal = logits.mean(dim=1).softmax(dim=-1)[..., 1]
+    return abnormal.topk(min(count, abnormal.shape[1]), dim=1).indices
+
+
+def cluster(points: Tensor, clusters: int, seed: int) -> Tensor:
+    """Return k-means labels (k,) of patches (layers, k, E), each described by all its layers."""
+    table = points.detach().movedim(0, 1).flatten(1).cpu().numpy()
+    labels = KMeans(n_clusters=clusters, n_init=1, random_state=seed).fit(table).labels_
+    return torch.from_numpy(labels).to(points.device, torch.long)
+
+
+def semantic_feature(points: Tensor, labels: Tensor) -> Tensor:
+    """Return the normalised mean (E,) of the clusters' means, each over its patches and layers.
+
+    `points` (layers, k, E), `labels` (k,). A cluster without patches does not count.
+    """
+    share = 1 / labels.bincount()[labels].to(points.dtype)
+    return F.normalize((share / share.sum()) @ points.mean(dim=0), dim=-1)
