@@ -171,6 +171,7 @@ def _detectors(path: Path) -> list[str]:
     ]
 
 
+@cache
 def find(key: str) -> type[ZeroShotDetector]:
     """Return the method `key`; raises `KeyError` if there is none, `TypeError` if its file holds two."""
     if key not in keys():

@@ -46,8 +46,10 @@ class Clip(ZeroShotDetector):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "518": {"image_size": 518},  # the size at which the methods built on it run
-        "mini": {"backbone": "mini", "image_size": 112},
+        "mini": {"backbone": "mini", "image_size": 140},
     }
+
+    encoder_options = ("backbone", "image_size", "quick_gelu")
 
     positions: Tensor
 

@@ -60,12 +60,13 @@ class Tipsomaly(ZeroShotDetector):
         "giant": {"backbone": "g14"},
         "giant-lowres": {"backbone": "g14_lowres", "image_size": 224},
         "v2": {"backbone": "v2_l14"},
-        "mini": {"backbone": "mini", "image_size": 98},
+        "mini": {"backbone": "mini", "image_size": 140},
     }
     target_options = {  # noqa: RUF012
         target: {"prompt_type": "medical"} for target in ("headct", "brainmri", "br35h")
     }
     sources = {"*": "mvtec", "mvtec": "visa"}  # noqa: RUF012
+    encoder_options = ("backbone", "image_size")
     recipe = Recipe(
         epochs=2,
         batch_size=8,

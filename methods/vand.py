@@ -87,7 +87,7 @@ class Vand(ZeroShotDetector):
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "native": {"image_size": 336, "quick_gelu": True},  # what the code does at CLIP's own size
-        "mini": {"backbone": "mini", "image_size": 112, "layers": (3, 6, 9, 12)},
+        "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
     }
     sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
     recipe = Recipe(
@@ -98,8 +98,11 @@ class Vand(ZeroShotDetector):
         betas=(0.5, 0.999),
         losses={"focal": 1.0, "dice": 1.0},
         mosaic={"mvtec": 0.2},
+        mosaic_by_species=True,
         seed=111,
     )
+
+    encoder_options = ("backbone", "image_size", "layers", "quick_gelu")
 
     positions: Tensor
 
@@ -144,6 +147,17 @@ class Vand(ZeroShotDetector):
         states.check(linear, _blank_linear(resolved), files["learned"])
         model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
         return cls(model, linear, **options)
+
+    @classmethod
+    def begin(cls, files: Mapping[str, Path], seed: int = recipe.seed, **options: Any) -> Self:
+        """Build from CLIP's file with the linear layers as torch draws them under `seed`."""
+        resolved = cls.resolve(options)
+        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
+        width, embedding = model.visual.positional_embedding.shape[1], model.visual.output_dim
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            fresh = nn.ModuleList(nn.Linear(width, embedding) for _ in resolved["layers"])
+        return cls(model, {f"fc.{name}": tensor for name, tensor in fresh.state_dict().items()}, **options)
 
     @classmethod
     def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:

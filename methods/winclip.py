@@ -81,8 +81,10 @@ class WinClip(ZeroShotDetector):
         "e32": {"backbone": "ViT-B-16-plus-240-e32"},
         "temperature-0.01": {"temperature": 0.01},
         "spaces": {"underscores_as_spaces": True},
-        "mini": {"backbone": "mini", "image_size": 112},
+        "mini": {"backbone": "mini", "image_size": 140},
     }
+
+    encoder_options = ("backbone", "image_size", "windows", "quick_gelu")
 
     positions: Tensor
 
