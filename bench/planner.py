@@ -79,11 +79,11 @@ class Library:
         if frozen:
             wanted.pop("learned", None)
         found = {role: weights.locate(file, self.root) for role, file in wanted.items()}
-        missing = [wanted[role] for role, path in found.items() if path is None]
+        missing = [role for role, path in found.items() if path is None]
         if missing:
+            names = ", ".join(wanted[role].name for role in missing)
             raise BenchError(
-                f"weights missing below {self.root}: {', '.join(file.name for file in missing)}. "
-                + _how_to_get(request, missing, source)
+                f"weights missing below {self.root}: {names}. {_how_to_get(request, missing, source)}"
             )
         files = {role: path for role, path in found.items() if path is not None}
         known = {role: self._verify(path, wanted[role]) for role, path in files.items()}
@@ -104,8 +104,8 @@ class Library:
         return self._known[path]
 
 
-def _how_to_get(request: MethodRequest, missing: Sequence[WeightFile], source: str | None) -> str:
-    if all(file.url is None and file.open_clip is None for file in missing) and source and "~" in source:
+def _how_to_get(request: MethodRequest, missing_roles: Sequence[str], source: str | None) -> str:
+    if missing_roles == ["learned"] and source and "~" in source:
         datasets, _, seed = source.partition("~")
         return (
             "Nobody published them: train them with `run_bench.py train --methods "
