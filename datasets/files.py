@@ -67,13 +67,9 @@ def pair_masks(images: Iterable[Path], masks: Iterable[Path]) -> dict[Path, Path
     Raises:
         ValueError: A mask has no image, or two files claim the same partner.
     """
-    by_stem: dict[str, Path] = {}
+    by_stem: dict[str, list[Path]] = {}
     for image in images:
-        # Y92.jpg and Y92.png are two images: by their stem alone a mask could mean either.
-        if image.stem in by_stem:
-            by_stem[image.stem] = Path()
-        else:
-            by_stem[image.stem] = image
+        by_stem.setdefault(image.stem, []).append(image)
     pairs: dict[Path, Path] = {}
     lonely = []
     for mask in masks:
@@ -82,12 +78,12 @@ def pair_masks(images: Iterable[Path], masks: Iterable[Path]) -> dict[Path, Path
         )
         if found is None:
             lonely.append(mask)
-        elif found == Path():
+        elif len(found) > 1:  # as Y92.jpg and Y92.png: the mask could be of either
             raise ValueError(f"{mask}: two images share its stem; rename one image and its mask")
-        elif found in pairs:
-            raise ValueError(f"{mask}: {found.name} has a second mask, {pairs[found].name}; remove one")
+        elif found[0] in pairs:
+            raise ValueError(f"{mask}: {found[0].name} has a second mask, {pairs[found[0]].name}; remove one")
         else:
-            pairs[found] = mask
+            pairs[found[0]] = mask
     if lonely:
         raise ValueError(
             f"{lonely[0]}: mask without an image ({len(lonely)} such here); restore the image or remove the "

@@ -33,6 +33,8 @@ def unpack(archive: Path, folder: Path) -> None:
                 continue
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                raise ValueError(f"{archive}: holds {name!r} twice; download it again")
             with content, target.open("xb") as file:
                 shutil.copyfileobj(content, file, 1 << 20)
     except _DAMAGE as error:

@@ -118,3 +118,12 @@ def test_a_web_page_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "btad.zip").write_text("<html>quota exceeded</html>")
     with pytest.raises(ValueError, match="neither a folder nor a zip or tar archive"):
         prepare("btad", tmp_path / "btad.zip", tmp_path / "data")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for content in (b"one", b"two"):
+            archive.writestr("01/test/ok/0.png", content)
+    with pytest.raises(ValueError, match=r"holds '01/test/ok/0.png' twice"):
+        prepare("btad", tmp_path / "some.zip", tmp_path / "data")

@@ -145,3 +145,18 @@ def _padded(pattern: str, numbers: range) -> list[str]:
 def test_digests_of_numbered_files(key: str, names: list[str]) -> None:
     digest = hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
     assert digest in {listed["sha256"] for listed in LISTS[key]}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # Folders of AdaCLIP's packages, and those of Tipsomaly's code, in the catalogue's order.
+        "mvtec_anomaly_detection VisA_20220922 MPDD BTech_Dataset_transformed SDD_anomaly_detection "
+        "DAGM_anomaly_detection DTD-Synthetic HeadCT_anomaly_detection BrainMRI Br35h_anomaly_detection ISIC "
+        "CVC-ColonDB CVC-ClinicDB TN3K",
+        "mvtec visa mpdd btad sdd dagm dtd headct brainmri br35h isic cvc-colondb cvc-clinicdb tn3k",
+    ],
+)
+def test_folders_of_other_codes_are_looked_for(names: str) -> None:
+    for name, entry in zip(names.split(), CATALOG.values(), strict=True):
+        assert name.casefold() in {folder.casefold() for folder in entry.folders}
