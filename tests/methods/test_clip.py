@@ -44,12 +44,13 @@ def pictures() -> list[Image.Image]:
 def test_contract(key: str, detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]) -> None:
     detector = detectors[key]
     images = torch.stack([detector.preprocess(picture) for picture in pictures])
-    assert images.shape == (5, 3, 112, 112) and images.dtype == torch.float32
+    size = detector.image_size
+    assert images.shape == (5, 3, size, size) and images.dtype == torch.float32
     with torch.inference_mode():
         features = detector.encode(images)
         assert all(tensor.shape[0] == 5 and tensor.dtype == torch.float32 for tensor in features.values())
         scores, maps, _ = detector(images, PROMPTS)
-    assert scores.shape == (5,) and maps.shape == (5, 112, 112)
+    assert scores.shape == (5,) and maps.shape == (5, size, size)
     assert scores.dtype == maps.dtype == torch.float32
     assert scores.min() >= 0 and scores.max() <= 1 and scores.unique().numel() == 5
     assert maps.min() >= 0 and maps.max() <= (4 if key == "vand" else 1)

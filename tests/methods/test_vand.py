@@ -109,7 +109,7 @@ def test_a_file_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
         torch.save({"trainable_linearlayer": state}, paths["learned"])
         with pytest.raises(ValueError, match=r"layers\.pth: .*weights of another model"):
             Vand.load(paths, **options)
-    with pytest.raises(ValueError, match=r"layers \[24\] are not among the blocks 1 to 12"):
+    with pytest.raises(ValueError, match=r"layers \[24\] are not among the blocks 1 to"):
         Vand(clip.load("mini", paths["vision"], quick_gelu=False), good, **{**options, "layers": (3, 24)})
 
 
