@@ -12,6 +12,7 @@ from skimage.measure import label, regionprops
 from metrics import METRICS, PixelMetrics, Report, memory_estimate
 from metrics import anomalous as anomalous_pixels
 from metrics import normals as normal_pixels
+from metrics.buffers import Buffer
 from metrics.keys import keys_of, scores_of
 from metrics.regions import label_regions
 from tests.metrics import reference
@@ -77,7 +78,18 @@ def test_blocks_and_both_ways_of_counting_agree(
         # A table needs memory by the range of keys: force it where that is short.
         span = int(keys_of(data.maps.max().reshape(1))[0]) - int(keys_of(data.maps.min().reshape(1))[0])
         patched.setattr(normal_pixels, "DENSE", dense if span < 10**7 else 0)
-        assert_same(report(*data), want)
+        got = report(*data)
+    assert_same(got, want)
+    assert got.details == want.details
+
+
+@pytest.mark.parametrize("block", [1, 100])
+def test_equal_f1_goes_to_the_lowest_threshold(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anomalous_pixels, "BLOCK", block)
+    scores = np.array([[0.9, 0.8, 0.7, 0.6]], dtype=np.float32)  # F1 is 2/3 at 0.9 and at 0.6
+    got = report(scores[None], np.array([[[1, 0, 0, 1]]], dtype=np.uint8))
+    assert got.values["pixel_f1max"] == 2 / 3
+    assert got.details["pixel_f1max_threshold"] == np.float32(0.6)
 
 
 @quick
@@ -203,6 +215,14 @@ def test_equal_scores_everywhere() -> None:
     assert got.reasons == {"pixel_aupro": "constant maps"}
 
 
+def test_the_protocol_leaves_out_a_rate_of_exactly_the_limit() -> None:
+    scores = np.array([[1, 1, 0, 0, 0, 0, 0, 0.4, 0.5, 0.6, 0, 0]], dtype=np.float32)
+    masks = np.array([[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]], dtype=np.uint8)
+    got = report(scores[None], masks[None])  # 3 of 10 normal pixels lie above every threshold below 0.4
+    assert got.details["pixel_aupro_largest_fpr"] == 0.2
+    assert got.values["pixel_aupro"] == reference.protocol_aupro(scores[None], masks[None])
+
+
 def test_a_protocol_without_width_or_thresholds_says_so() -> None:
     masks = np.zeros((1, 10, 10), np.uint8)
     masks[0, 0, :4] = 1
@@ -272,6 +292,20 @@ def test_results_may_be_asked_for_on_the_way() -> None:
         assert_same(pixels.result(), report(maps[:2], masks[:2]))
         pixels.add(torch.from_numpy(maps[2:]), masks[2:])
         assert_same(pixels.result(), report(maps, masks))
+
+
+def test_a_buffer_is_at_most_an_eighth_too_large() -> None:
+    tracemalloc.start()
+    try:
+        buffer = Buffer(np.int32)
+        chunk = np.arange(10**5, dtype=np.int32)
+        for _ in range(50):
+            buffer.extend(chunk)
+        assert tracemalloc.get_traced_memory()[1] <= 50 * chunk.nbytes * 9 / 8 + 2 * chunk.nbytes
+    finally:
+        tracemalloc.stop()
+    assert len(buffer) == 50 * chunk.size
+    assert np.array_equal(buffer.values.reshape(50, -1), np.tile(chunk, (50, 1)))
 
 
 @pytest.mark.parametrize("mode", ["exact", "streaming"])
