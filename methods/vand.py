@@ -57,7 +57,8 @@ TEMPLATES = (
 )
 ENSEMBLE = PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, TEMPLATES)
 
-_PUBLISHED = "https://raw.githubusercontent.com/ByChelsea/VAND-APRIL-GAN/master/exps/pretrained"
+_COMMIT = "f13b8a634e04f9fde8fa03db125b25af5695d8e1"
+_PUBLISHED = f"https://raw.githubusercontent.com/ByChelsea/VAND-APRIL-GAN/{_COMMIT}/exps/pretrained"
 _GIT_SHA1 = {
     "mvtec": "a057cec6c2ba5996baa0160a51e155908156813f",
     "visa": "86d6848c543f8393663d35c0333498ffb5ce9b68",
