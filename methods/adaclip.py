@@ -80,7 +80,7 @@ class AdaCLIP(ZeroShotDetector):
         "vision-prompts-only": {"prompting_branch": "V"},
         "text-prompts-only": {"prompting_branch": "L"},
         "no-prompts": {"prompting_branch": "", "prompting_type": ""},
-        "mini": {"backbone": "mini", "image_size": 112, "layers": (3, 6, 9, 12), "k_clusters": 10},
+        "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6), "k_clusters": 10},
     }
     sources: ClassVar[Mapping[str, str]] = {
         "*": "mvtec+cvc_colondb",

@@ -52,10 +52,11 @@ class AnomalyCLIP(ZeroShotDetector):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "multilayer": {"layers": (6, 12, 18, 24)},
         "no-dpam": {"dpam_layer": 1},
-        "mini": {"backbone": "mini", "image_size": 112, "layers": (12,), "dpam_layer": 10},
+        "mini": {"backbone": "mini", "image_size": 140, "layers": (6,), "dpam_layer": 5, "depth": 6},
     }
     sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
 
+    encoder_options = ("backbone", "image_size", "layers", "dpam_layer")
     recipe = Recipe(
         epochs=15,
         batch_size=8,

@@ -31,17 +31,17 @@ Hook = Callable[[int, Tensor], Tensor]
 
 MINI: dict[str, Any] = {
     "embed_dim": 64,
-    "vision_cfg": {"image_size": 112, "patch_size": 14, "width": 128, "layers": 12, "head_width": 64},
-    "text_cfg": {"width": 64, "heads": 1, "layers": 12, "context_length": 77, "vocab_size": 49408},
+    "vision_cfg": {"image_size": 140, "patch_size": 14, "width": 128, "layers": 6, "head_width": 32},
+    "text_cfg": {"width": 64, "heads": 2, "layers": 6, "context_length": 77, "vocab_size": 49408},
 }
-"""A network of CLIP's shape for demonstrations and tests: untrained, its results are chance."""
+"""A small network of CLIP's shape for demonstrations and tests; its weights are in `backbones/mini`."""
 
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
 _RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
 _OPENAI_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
 
 FILES = {
-    "mini": WeightFile(name="clip/mini.pt", by_hand="untrained weights for demonstrations; a demo writes it"),
+    "mini": WeightFile(name="clip/mini.safetensors", by_hand="it comes with the suite: a demo writes it"),
     "ViT-L-14-336": WeightFile(
         name="clip/ViT-L-14-336px.pt",
         url=f"{_OPENAI}/{_OPENAI_336}/ViT-L-14-336px.pt",

@@ -3,7 +3,7 @@
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -67,8 +67,8 @@ _SO = Variant(
 _G = Variant(
     "tips_oss_g14_highres", 0.003517505945637822, 1536, 40, 24, swiglu_hidden(1536), 6144, swiglu=True
 )
-# Small and unpublished: lets the whole suite be tried on a laptop.
-_MINI = Variant("mini", 0.01, 64, 4, 2, 256, 256, text_layers=3, grid=7, release=None, vocabulary=512)
+# Small and unpublished, its weights are in `backbones/mini`: lets the whole suite be tried on a laptop.
+_MINI = Variant("mini", 0.01, 128, 6, 4, 512, 256, text_layers=3, grid=10, release=None, vocabulary=1024)
 
 
 def _v2(variant: Variant, stem: str, temperature: float) -> Variant:
@@ -95,7 +95,7 @@ def weight_files(backbone: str) -> dict[str, WeightFile]:
     variant = VARIANTS[backbone]
     if variant.release is None:
         names = {"vision": "vision.npz", "text": "text.npz", "tokenizer": "tokenizer.model"}
-        by_hand = "nobody published this model; `run_bench.py demo` writes an untrained one"
+        by_hand = "it comes with the suite: `run_bench.py demo` writes it"
         return {
             role: WeightFile(f"tips/{variant.stem}_{end}", by_hand=by_hand) for role, end in names.items()
         }
@@ -180,15 +180,26 @@ def write_encoder(path: Path, variant: Variant, role: str, seed: int) -> None:
     """
     with torch.device("meta"):
         encoder: nn.Module = variant.vision() if role == "vision" else variant.text()
+
+    def arrays() -> Iterator[tuple[str, np.ndarray]]:
+        for name, tensor in encoder.state_dict().items():
+            if name == "temperature":
+                yield name, np.full((), variant.temperature, dtype=np.float32)
+            else:
+                yield name, fill(name, tuple(tensor.shape), seed)
+
+    write_npz(path, arrays())
+
+
+def write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Write named arrays, one at a time, to an `.npz` file; the same arrays give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with zipfile.ZipFile(part, "w") as archive:
-        for name, tensor in encoder.state_dict().items():
-            values = fill(name, tuple(tensor.shape), seed)
-            if name == "temperature":
-                values = np.full((), variant.temperature, dtype=np.float32)
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, values, allow_pickle=False)
+        for name, values in arrays:
+            member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, values, allow_pickle=False)
     part.replace(path)
 
 

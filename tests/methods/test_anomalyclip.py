@@ -14,6 +14,7 @@ from methods.backbones import clip
 
 MINI = AnomalyCLIP.presets["mini"]
 OPTIONS = AnomalyCLIP.resolve(MINI)
+SIZE = OPTIONS["image_size"]
 NAMES = ["bottle", "metal_nut", "01", "bottle", "zipper"]
 
 
@@ -46,7 +47,7 @@ def test_batches_order_and_names_change_nothing(detector: AnomalyCLIP, images: t
         alone = [detector(images[n : n + 1], ["another name"]) for n in range(5)]
         pair = detector(images[:4], NAMES[:4])
         shuffled = detector(images[order], NAMES)
-    assert scores.shape == (5,) and maps.shape == (5, 112, 112)
+    assert scores.shape == (5,) and maps.shape == (5, SIZE, SIZE)
     assert scores.dtype == maps.dtype == torch.float32
     assert scores.unique().numel() == 5 and scores.min() > 0 and scores.max() < 1
     assert (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-3).all()
@@ -67,12 +68,12 @@ def test_the_local_path_makes_the_map_and_nothing_else(files: dict[str, Path], i
             return AnomalyCLIP.load(files, **{**MINI, **options})(images[:2], NAMES[:2])[:2]
 
     scores, maps = run()
-    for options in ({"dpam_layer": 1}, {"dpam_layer": 13}, {"layers": (6, 12)}, {"sigma": 0.0}):
+    for options in ({"dpam_layer": 1}, {"dpam_layer": 7}, {"layers": (3, 6)}, {"sigma": 0.0}):
         other_scores, other_maps = run(**options)
         torch.testing.assert_close(other_scores, scores, rtol=0, atol=1e-6)
         assert (other_maps - maps).abs().max() > 1e-4, options
     # Maps of several layers are summed, in any order.
-    (_, first), (_, second), (_, both) = run(layers=(6,)), run(layers=(12,)), run(layers=(12, 6))
+    (_, first), (_, second), (_, both) = run(layers=(3,)), run(layers=(6,)), run(layers=(6, 3))
     torch.testing.assert_close(both, first + second, rtol=0, atol=1e-5)
 
 
@@ -108,10 +109,10 @@ def test_training_moves_the_prompts_only(files: dict[str, Path], images: torch.T
     again = AnomalyCLIP.begin({"vision": files["vision"]}, seed=5, **MINI)
     learned = detector.learned()
     assert all(torch.equal(learned[name], tensor) for name, tensor in again.learned().items())
-    assert sum(tensor.numel() for tensor in learned.values()) == (2 * 12 + 8 * 4) * 64
+    assert sum(tensor.numel() for tensor in learned.values()) == (2 * 12 + 5 * 4) * 64
     assert 0.015 < torch.cat([tensor.flatten() for tensor in learned.values()]).std() < 0.025
     features, labels = detector.encode(images), torch.tensor([0, 1, 0, 1, 1])
-    masks = torch.zeros(5, 112, 112)
+    masks = torch.zeros(5, SIZE, SIZE)
     masks[1::2, 30:60, 30:60] = 1
     optimiser = detector.recipe.make_optimiser(learned.values())
     losses = []
@@ -132,7 +133,7 @@ def test_published_and_own_files_hold_the_same_prompts(
     published = states.read(files["learned"])["prompt_learner"]
     assert published["token_suffix_pos"].shape == (1, 1, 64, 64)
     assert torch.equal(published["tokenized_prompts_neg"][0, 0], prompt_tokens(12)[1].int())
-    assert published["compound_prompt_projections.7.weight"].shape == (896, 64)
+    assert published["compound_prompt_projections.4.weight"].shape == (896, 64)
     own = tmp_path / "own.safetensors"
     states.write({name: tensor.detach() for name, tensor in detector.learned().items()}, own)
     again = AnomalyCLIP.load({**files, "learned": own}, **MINI)
@@ -151,7 +152,7 @@ def test_prompts_that_do_not_fit_are_refused_by_name(files: dict[str, Path], tmp
         {"ctx_pos": torch.zeros(1, 1, 11, 64)},
         {"tokenized_prompts_pos": words},
         {"surprise": torch.zeros(1)},
-        {"compound_prompts_text.7": None},
+        {"compound_prompts_text.4": None},
     ):
         state = {name: tensor for name, tensor in {**good, **change}.items() if tensor is not None}
         states.write({"prompt_learner": state}, path)

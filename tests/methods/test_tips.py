@@ -83,8 +83,8 @@ def test_sides_may_differ_and_order_patches_by_row(released: dict[str, Path]) ->
     changed[:, :, 14:, 42:] = 0  # the last patch of the last row
     with torch.no_grad():
         before, after = vision(images), vision(changed)
-    assert before[0].shape == (2, 2, 64)
-    assert before[1].shape == (2, 8, 64)
+    assert before[0].shape == (2, 2, MINI.width)
+    assert before[1].shape == (2, 8, MINI.width)
     moved = (before[1] - after[1]).abs().amax(dim=-1)
     assert (moved.argmax(dim=1) == 7).all()
 
@@ -171,7 +171,7 @@ def test_extra_temperature_is_dropped_and_a_row_is_a_scalar(
     [
         ({"norm.weight": None}, "norm.weight"),
         ({"blocks.0.surprise": np.zeros(3, np.float32)}, "blocks.0.surprise"),
-        ({"norm.weight": np.zeros(65, np.float32)}, r"norm.weight has shape \(65,\), not \(64,\)"),
+        ({"norm.weight": np.zeros(65, np.float32)}, r"norm.weight has shape \(65,\), not \(128,\)"),
         ({"norm.weight": np.zeros(64, np.int64)}, "norm.weight holds int64"),
         ({"norm.weight": np.array([object()] * 64)}, "not a readable .npz"),
     ],

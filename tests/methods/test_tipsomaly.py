@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from methods.tipsomaly import Tipsomaly
 from methods.tipsomaly_prompts import ENSEMBLES, fresh_prompts, read_prompts, write_prompts
 
-SIZE = 98
 MINI = Tipsomaly.presets["mini"]
+SIZE = MINI["image_size"]
 NAMES = ["metal_nut", "bottle", "metal_nut", "hazelnut"]
 Build = Callable[..., Tipsomaly]
 
@@ -156,16 +156,17 @@ def test_names_are_spoken(build: Build) -> None:
 @pytest.mark.parametrize("count", [8, 64])
 def test_any_number_of_learned_rows(files: dict[str, Path], learning: str, count: int) -> None:
     encoders = Tipsomaly.load(files, **{**MINI, "prompt_learning": "none"})
-    prompts = fresh_prompts(count, 64, seed=1)
+    width = encoders.text.width
+    prompts = fresh_prompts(count, width, seed=1)
     options = {**MINI, "prompt_type": "object_agnostic", "prompt_learning": learning, "n_prompt": count}
     encoders.requires_grad_(True)
     method = Tipsomaly(encoders.vision, encoders.text, encoders.tokenizer, prompts, **options)
     assert {name for name, each in method.named_parameters() if each.requires_grad} == set(method.learned())
     with torch.no_grad():
         before = method.learned_features()
-        method.learnable_prompts[0].add_(0.3 * torch.randn(count, 64))
+        method.learnable_prompts[0].add_(0.3 * torch.randn(count, width))
         after = method.learned_features()
-    assert before.shape == (2, 64)
+    assert before.shape == (2, width)
     assert (before[0] - after[0]).abs().max() > 1e-4
     assert torch.equal(before[1], after[1])  # the normal rows go with the normal sentences only
 
@@ -269,8 +270,11 @@ def test_untrained_files_follow_from_the_seed(files: dict[str, Path], tmp_path: 
 
 def test_tokenizer_and_text_encoder_must_fit(files: dict[str, Path]) -> None:
     large = Path(__file__).parents[1] / "golden" / "tipsomaly" / "tokenizer.model"
-    with pytest.raises(ValueError, match="has 1000 pieces, the text encoder knows only 512"):
-        Tipsomaly.load({**files, "tokenizer": large}, **MINI)
+    options = {**MINI, "prompt_learning": "none"}
+    method = Tipsomaly.load({**files, "tokenizer": large}, **options)
+    method.text.token_embedding = torch.nn.Embedding(999, method.text.width)
+    with pytest.raises(ValueError, match="has 1000 pieces, the text encoder knows only 999"):
+        Tipsomaly(method.vision, method.text, method.tokenizer, **options)
 
 
 class _Hostile:
@@ -341,7 +345,7 @@ def test_training_begins_with_small_noise_that_follows_from_the_seed(files: dict
     begun, again = Tipsomaly.begin(files, **MINI), Tipsomaly.begin(files, **MINI)
     other = Tipsomaly.begin(files, seed=1, **MINI)
     rows = torch.stack(list(begun.learned().values()))
-    assert rows.shape == (2, 8, 64)
+    assert rows.shape == (2, 8, begun.text.width)
     assert float(rows.detach().std()) == pytest.approx(0.02, rel=0.1)
     for name, parameter in begun.learned().items():
         assert torch.equal(parameter, again.learned()[name])
