@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from own_folder import Custom
+
+from tests.datasets.own_folder import Custom
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from imitation import write_image, write_mask
+from tests.datasets.imitation import write_image, write_mask
 
 
 def sample(image: Any, label: Any, mask: str = "", **changes: Any) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from imitation import build
 
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
+from tests.datasets.imitation import build
 
 
 def packed(folder: Path, archive: Path) -> Path:

@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from imitation import build
-from own_folder import Custom
 from PIL import Image
 
 from datasets.check import check
 from datasets.files import sha256_of
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
+from tests.datasets.imitation import build
+from tests.datasets.own_folder import Custom
 
 
 def test_a_sound_folder(custom: Custom) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from imitation import pixels, write_image
 from PIL import Image
 from torchvision.transforms import Resize
 
 from datasets.images import read_image, read_mask, resize_mask
+from tests.datasets.imitation import pixels, write_image
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])

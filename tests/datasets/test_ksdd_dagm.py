@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imitation import HEIGHT, WIDTH, build, write_image, write_mask
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
@@ -16,6 +15,7 @@ from datasets.images import read_image, read_mask
 from datasets.meta import Folder, open_dataset
 from datasets.prepare import prepare
 from datasets.prepare.ksdd import draw
+from tests.datasets.imitation import HEIGHT, WIDTH, build, write_image, write_mask
 
 KSDD = "electrical commutators"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imitation import build, write_image
-from own_folder import Custom, sample
 
 from datasets.catalog import CATALOG
 from datasets.meta import Folder, open_dataset
 from datasets.prepare import prepare
+from tests.datasets.imitation import build, write_image
+from tests.datasets.own_folder import Custom, sample
 
 
 def names(folder: Folder) -> list[str]:

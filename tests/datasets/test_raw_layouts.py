@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from imitation import LAYOUTS, WIDTH, build, pixels, write_image
 
 from datasets.catalog import CATALOG
 from datasets.check import check
 from datasets.images import read_image, read_mask
 from datasets.meta import Folder, Sample, open_dataset
 from datasets.prepare import prepare
+from tests.datasets.imitation import LAYOUTS, WIDTH, build, pixels, write_image
 
 KEYS = {layout: layout.removesuffix("_official") for layout in LAYOUTS}
 

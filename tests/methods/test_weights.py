@@ -15,11 +15,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from open_clip import pretrained
-from publisher import Publisher, publisher
 
 from methods import fetch as downloads
 from methods import hub
 from methods.weights import WeightFile, WeightsError, fetch, locate, mark_untrained, status, untrained, verify
+from tests.methods.publisher import Publisher, publisher
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than one read
 OTHER = CONTENT[::-1]

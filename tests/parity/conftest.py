@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+TRUE_WIDTH = 768  # of the published networks' towers; the others' files describe small ones
 FOLDERS = ("adaclip", "anomalyclip", "metrics", "tipsomaly", "vand", "winclip")
 
 
@@ -87,11 +88,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for path in sorted(root.glob("*.json")):
             if path.with_suffix(".npz").exists():
                 golden = Golden(path, json.loads(path.read_text(encoding="utf-8")))
-                cases.append(pytest.param(golden, id=path.stem))
+                marks = [pytest.mark.slow] if _widest(golden.about) >= TRUE_WIDTH else []
+                cases.append(pytest.param(golden, id=path.stem, marks=marks))
         if not cases:
             reason = f"no golden files in {root}"
             cases = [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
         metafunc.parametrize(name, cases)
+
+
+def _widest(about: Any) -> int:
+    """Return the largest `width` of a network in a golden file's description; 0 if it names none."""
+    if isinstance(about, dict):
+        own = about.get("width")
+        return max([own if isinstance(own, int) else 0, *map(_widest, about.values())])
+    return 0
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

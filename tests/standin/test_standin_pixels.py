@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import digests
 from PIL import Image
 
 from datasets.standin import KEYS
 from datasets.standin.files import GREY_PALETTE, File, png
 from datasets.standin.generate import files
+from tests.standin.drawn import digests
 
 CARRIED = json.loads((Path(__file__).parent / "digests.json").read_text(encoding="utf-8"))
 ROOT = Path(__file__).parents[2]
