@@ -33,7 +33,8 @@ def memory_estimate(n_pixels: int, mode: str = "exact") -> int:
     """Return the most bytes that `PixelMetrics` takes for a class of `n_pixels` (all images together).
 
     Exact: 4 bytes per normal and 8 per anomalous pixel, both plus an eighth for growth; here every pixel is
-    taken for anomalous. Streaming: the same at any number. Maps and masks themselves are not included.
+    taken for anomalous, which leaves room for the regions. Streaming: the same at any number. Maps and masks
+    themselves are not included.
     """
     return _WORKING_SPACE + (streaming.BYTES if mode == "streaming" else 9 * n_pixels)
 
@@ -110,18 +111,17 @@ class PixelMetrics:
                 f"maps are {kind}: hand in float32 (a wider type would be rounded, which makes ties)"
             )
         if self._collector is None:
-            if _is_tensor(maps) and (
-                self._engine == "torch" or (self._engine == "auto" and maps.device.type != "cpu")
-            ):
-                self._device = maps.device
+            if _is_tensor(maps) and self._engine != "numpy":
+                stays = self._engine == "torch" or maps.device.type != "cpu"
+                self._device = maps.device if stays else None
             self._collector = self._new_collector()
         if self._device is not None:
             import torch  # noqa: PLC0415 (only where tensors are handed in)
 
             return torch.as_tensor(maps, device=self._device, dtype=torch.float32).detach()
-        return (
-            maps.detach().float().cpu().numpy() if _is_tensor(maps) else maps.astype(np.float32, copy=False)
-        )
+        if _is_tensor(maps):
+            return maps.detach().float().cpu().numpy()
+        return maps.astype(np.float32, copy=False)
 
     def _new_collector(self) -> _Collector:
         if self._mode == "streaming":
