@@ -61,7 +61,7 @@ def summarise(
         tuple((filling.label, filling.title) for filling in fillings),
         groups,
         values,
-        _headlines(fillings, headline),
+        ((headline,) if headline else ()) + headlines(fillings, without=headline),
         (*_seeds(fillings), *notes),
         footer,
     )
@@ -175,17 +175,18 @@ def _seeds(fillings: Sequence[Filling]) -> list[str]:
     ]
 
 
-def _headlines(fillings: Sequence[Filling], headline: str | None) -> tuple[str, ...]:
+def headlines(fillings: Sequence[Filling], without: str | None = None) -> tuple[str, ...]:
+    """Return the warnings that belong above numbers of these columns, but for what `without` says already."""
+
     def labels(mark: str) -> list[str]:
         return [each.label for each in fillings if any(mark in cell["marks"] for cell in each.cells)]
 
-    lines = [headline] if headline else []
+    lines = []
     if untrained := labels(UNTRAINED):
         lines.append(f"untrained: chance. Untrained weights in {', '.join(untrained)}: not ranked.")
-    standin = "demo: generated data, small models; not the paper's numbers"
-    if labels("stand-in") and (headline or "").rstrip(".") != standin:
-        lines.append(f"{standin}.")
-    return tuple(lines)
+    if labels("stand-in"):
+        lines.append("demo: generated data, small models; not the paper's numbers.")
+    return tuple(line for line in lines if line.rstrip(".") != (without or "").rstrip("."))
 
 
 def _groups(cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[Group, ...]:
