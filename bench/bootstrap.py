@@ -2,7 +2,9 @@
 
 Images are drawn with replacement within their label, as many as there are, so that every resample has
 anomalous and normal ones. What makes an image hard for both methods drops out of the difference.
-Percentile intervals: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+Percentile intervals: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. AUROC is
+unbiased under resampling; F1-max chooses a threshold in every resample anew and is lifted most where a
+method ranks badly and images are few, so its intervals may lean to one side there.
 """
 
 import hashlib
