@@ -15,9 +15,11 @@ from bench.protocol import parse_methods
 from datasets.meta import open_dataset
 
 
-def make_mvtec_layout(root: Path, classes: tuple[str, ...] = ("bolt", "gear"), count: int = 4) -> Path:
+def make_mvtec_layout(
+    root: Path, classes: tuple[str, ...] = ("bolt", "gear"), count: int = 4, seed: int = 0
+) -> Path:
     """Write `count` normal and `count` anomalous noisy pictures a class, each defect a bright square."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for name in classes:
         for label, species in enumerate(("good", "spot")):
             for index in range(count):
