@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -232,11 +233,12 @@ def test_dagm_balanced_pools_both_splits(tmp_path: Path) -> None:
     assert "Class1: 2 of 150 normal, 2 of 150 anomalous" in folder.differences
 
 
-def test_dagm_nested_as_on_the_original_site(tmp_path: Path) -> None:
+@pytest.mark.parametrize("also_flat", [False, True])
+def test_dagm_nested_as_on_the_original_site(tmp_path: Path, also_flat: bool) -> None:
     raw = build("dagm", tmp_path)
-    (raw / "Class1").rename(raw / "inner")
-    (raw / "Class1").mkdir()
-    (raw / "inner").rename(raw / "Class1/Class1")
+    shutil.copytree(raw / "Class1", raw / "Class1/Class1")
+    for split in ("Train", "Test") if not also_flat else ():
+        shutil.rmtree(raw / "Class1" / split)
     folder = open_dataset(prepare("dagm", raw, tmp_path / "data"))
     assert "Class1/Test/0002.PNG" in {sample.name for sample in folder.classes[0].samples}
 

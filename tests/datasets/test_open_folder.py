@@ -325,6 +325,13 @@ def test_a_broken_marker_is_refused(tmp_path: Path) -> None:
             open_dataset(root)
 
 
+def test_a_folder_that_holds_another_data_set_is_refused(tmp_path: Path) -> None:
+    root = prepare("headct", build("headct", tmp_path), tmp_path / "data")
+    root.rename(root.with_name("brainmri"))
+    with pytest.raises(ValueError, match="holds headct, not brainmri"):
+        open_dataset("brainmri", root.parent)
+
+
 def layout(root: Path, *, masks: bool) -> Path:
     """Two classes in MVTec layout, one of them with two kinds of defect, and litter."""
     for name in ("nut/test/OK/0.png", "nut/test/dent/0.JPG", "nut/test/dent/1.jpg", "nut/test/scratch/0.png"):
@@ -429,8 +436,8 @@ def test_fingerprint_covers_contents_and_labels_but_neither_place_nor_order(cust
     custom.write({"test": {"part": custom.samples[:3]}})
     changed.add(open_dataset(custom.root).classes[0].fingerprint())
     custom.write()
-    (custom.root / "good/0.png").rename(custom.root / "good/2.png")
-    custom.samples[0]["img_path"] = "good/2.png"
+    (custom.root / "good/0.png").rename(custom.root / "good/0a.png")  # keeps its place in the order
+    custom.samples[0]["img_path"] = "good/0a.png"
     changed.add(open_dataset(custom.write()).classes[0].fingerprint())
     write_image(custom.root / "good/1.png", "PNG", "L")
     changed.add(open_dataset(custom.root).classes[0].fingerprint())

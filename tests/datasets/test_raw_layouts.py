@@ -165,7 +165,7 @@ def test_trees_rearranged_like_mvtec_are_prepared_too(tmp_path: Path, key: str, 
 
 def test_headct_takes_labels_from_its_table(tmp_path: Path) -> None:
     raw = build("headct", tmp_path)
-    (raw / "labels.csv").write_text("id, hemorrhage\n0,0\n1,1\n100,1\n188,0\n")
+    (raw / "labels.csv").write_text("id, hemorrhage\n0,0\n1,1\n100, 1\n188, 0\n")
     found = samples(open_dataset(prepare("headct", raw, tmp_path / "data")))
     labels = {Path(name).stem: sample.label for name, sample in found.items()}
     assert labels == {"000": 0, "001": 1, "100": 1, "188": 0}
