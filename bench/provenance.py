@@ -53,6 +53,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _command() -> str:
+    script = Path(sys.argv[0])
+    inside = script.is_relative_to(ROOT)  # `python -m` gives the whole path
+    return shlex.join([str(script.relative_to(ROOT)) if inside else str(script), *sys.argv[1:]])
+
+
 def provenance(device: torch.device) -> dict[str, Any]:
     """Return what every cell says of its making."""
     on_gpu = device.type == "cuda"
@@ -64,6 +70,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
         if on_gpu
         else platform.processor() or platform.machine(),
         "device_type": device.type,
-        "command": shlex.join(sys.argv),
+        "command": _command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,0 +1,41 @@
+"""What pulls pictures, patches and sentences together."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TEMPERATURE = 0.01
+"""Temperature of the states, as the methods have it."""
+_OF_CAPTIONS = 0.05
+_SMOOTHING = 0.02
+
+
+def state_loss(features: Tensor, pairs: Tensor, abnormal: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of features (N, D) between each pair's normal and abnormal sentence, a scalar.
+
+    `pairs` (2, P, D), of any length; `abnormal` (N,) the wanted probability; `weights` (N,) of the features.
+    """
+    unit, (normal, faulty) = F.normalize(features, dim=-1), F.normalize(pairs, dim=-1)
+    logits = unit @ (faulty - normal).mT / TEMPERATURE
+    wanted = abnormal * (1 - 2 * _SMOOTHING) + _SMOOTHING
+    each = F.binary_cross_entropy_with_logits(logits, wanted[:, None].expand_as(logits), reduction="none")
+    each = each.mean(dim=1)
+    return each.mean() if weights is None else (each * weights).sum() / weights.sum()
+
+
+def caption_loss(features: Tensor, captions: Tensor, meanings: Sequence[tuple[str, int]]) -> Tensor:
+    """Contrast pictures (N, D) with captions (N, D), both ways; captions of one meaning are all right."""
+    logits = F.normalize(features, dim=-1) @ F.normalize(captions, dim=-1).mT / _OF_CAPTIONS
+    known = {meaning: number for number, meaning in enumerate(dict.fromkeys(meanings))}
+    numbers = torch.tensor([known[meaning] for meaning in meanings])
+    same = (numbers[:, None] == numbers).float()
+    wanted = same / same.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.mT, wanted)) / 2
+
+
+def patch_targets(cover: Tensor) -> tuple[Tensor, Tensor]:
+    """Return wanted probabilities and weights of patches whose shares of defect are `cover`, any shape."""
+    wanted = (4 * cover).clamp(0, 1)
+    return wanted, 1 + 3 * wanted

@@ -1,0 +1,80 @@
+"""The small TIPS in training: class tokens and patches against sentences in one space."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bench.mini.family import Family
+from bench.mini.losses import caption_loss, patch_targets, state_loss
+from bench.mini.pictures import Batch
+from bench.mini.sentences import corpus
+from methods.backbones import mini
+from methods.backbones.tips import TipsTokenizer
+from methods.backbones.tips_weights import VARIANTS, write_tokenizer
+
+
+class TipsFamily(Family):
+    """TIPS: both class tokens, and every patch after the last norm, lie where the sentences lie."""
+
+    weights = {"tokens": 1.0, "patches": 1.0, "captions": 0.04}  # noqa: RUF012
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        variant = VARIANTS["mini"]
+        self.vocabulary = folder / mini.TOKENIZER
+        write_tokenizer(self.vocabulary, corpus(np.random.default_rng(seed), 4000), variant.vocabulary)
+        self.tokenizer = TipsTokenizer(self.vocabulary)
+        self.vision, self.text = variant.vision(), variant.text()
+        self.text.temperature.fill_(variant.temperature)
+        self.modules = nn.ModuleList([self.vision, self.text])
+        for tensor in (self.vision.cls_token, self.vision.pos_embed, self.vision.register_tokens):
+            nn.init.normal_(tensor, std=0.02)
+        with torch.no_grad():  # pixels come in 0 to 1: begin as if they had mean 0 and deviation 1
+            weight, bias = self.vision.patch_embed["proj"].parameters()
+            weight.mul_(4)
+            bias.copy_(-0.5 * weight.sum(dim=(1, 2, 3)))
+        # Small, so that at first all sentences mean much the same: else their noise hides the states.
+        nn.init.normal_(self.text.token_embedding.weight, std=0.2 / math.sqrt(variant.width))
+        for name, tensor in self.text.named_parameters():
+            if name.endswith("in_proj_weight"):
+                nn.init.xavier_uniform_(tensor)
+
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """Return features (n, D), not of unit length."""
+        ids, paddings = self.tokenizer(sentences)
+        longest = int((1 - paddings).sum(dim=1).max())
+        encoded: Tensor = self.text(ids[:, :longest], paddings[:, :longest])
+        return encoded
+
+    def losses(
+        self, batch: Batch, pairs: Tensor, captions: Tensor, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Return the terms: states of both class tokens and of all patches; pictures against captions."""
+        tokens, patches = self.vision(batch.images)
+        wanted, weights = patch_targets(batch.cover.flatten())
+        meanings = list(zip(batch.kinds, batch.labels.tolist(), strict=True))
+        return {
+            "tokens": state_loss(tokens.flatten(0, 1), pairs, batch.labels.repeat_interleave(2).float()),
+            "patches": state_loss(patches.flatten(0, 1), pairs, wanted, weights),
+            "captions": caption_loss(tokens[:, 0], captions, meanings)
+            + caption_loss(tokens[:, 1], captions, meanings),
+        }
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the second class tokens (B, D) and the patches (B, N, D)."""
+        tokens, patches = self.vision(images)
+        return tokens[:, 1], patches
+
+    def save(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
+        """Write both encoders in half precision; the vocabulary is there already."""
+        state = {
+            f"{role}.{name}": tensor.detach().half().contiguous()
+            for role, encoder in (("vision", self.vision), ("text", self.text))
+            for name, tensor in encoder.state_dict().items()
+        }
+        save_file(state, folder / mini.TIPS, metadata=dict(metadata))
+        return [folder / mini.TIPS, self.vocabulary]
