@@ -4,11 +4,12 @@ Fingerprints of datasets and digests of weights go into every cell's key, so the
 run; hashing some gigabytes each time would make `--dry-run` slow.
 """
 
-import hashlib
 import os
 import sqlite3
 import threading
 from pathlib import Path
+
+from datasets.files import sha256_of as sha256
 
 
 def cache_folder() -> Path:
@@ -18,14 +19,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zsad-bench"
 
 
-def sha256(path: Path) -> str:
-    """Return the file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class DigestCache:
-    """A callable like `sha256` that remembers. An unwritable cache only costs time."""
+    """A callable like `sha256_of` that remembers. An unwritable cache only costs time."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """Open or create `digests.sqlite` in `folder` (default: `cache_folder()`)."""
