@@ -80,10 +80,10 @@ class PromptedTowers(nn.Module):
     # --- images -------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def plain(self, images: Tensor) -> Tensor | None:
-        """Return the embeddings (B, E) of the unprompted pass, not normalised; None if nothing needs them."""
+    def plain(self, images: Tensor) -> Tensor:
+        """Return the embeddings (B, E) of the unprompted pass, not normalised; none (0, E) if unneeded."""
         if "D" not in self.options["prompting_type"] or not self.options["prompting_branch"]:
-            return None
+            return images.new_empty(0, self.model.visual.output_dim)
         hidden = clip.embed_image(self.model, images, self.positions)
         hidden, _ = clip.run_blocks(self.model.visual.transformer.resblocks, hidden)
         return clip.project(self.model, hidden[:, 0]).float()

@@ -4,8 +4,6 @@ Zhou, Pang, Tian, He, Chen, ICLR 2024, arXiv 2310.18961. Only the prompts are le
 features come from two paths through the image tower, the local one with value-value attention.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self

@@ -78,6 +78,7 @@ def test_the_local_path_makes_the_map_and_nothing_else(files: dict[str, Path], i
 
 
 def test_the_clip_behind_it_stays_as_it_was(detector: AnomalyCLIP, images: torch.Tensor) -> None:
+    assert type(detector.model.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
     before = {name: tensor.clone() for name, tensor in detector.model.state_dict().items()}
     with torch.inference_mode():
         plain = detector.model.encode_image(images[:1])
