@@ -116,7 +116,7 @@ class CellStore:
 def _parse(path: Path, key: str) -> Cell | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or content.get("key") != key:
         return None

@@ -68,8 +68,13 @@ def _folder(path: Path) -> Path:
 
 def _under(data_root: Path, entry: Dataset, name: str) -> Path:
     names = entry.folders if name == entry.key else (name,)
+    if not data_root.is_dir():
+        raise FileNotFoundError(
+            f"{data_root}: no such data root to look for {entry.key} in; name yours, or prepare {entry.key} "
+            f"from its download. {entry.how_to_get}"
+        )
     for wanted in names:
-        if found := child(_folder(data_root), wanted):
+        if found := child(data_root, wanted):
             return found
     others = [folder.name for folder in subfolders(data_root) if folder.name.startswith(f"{entry.key}_")]
     hint = f" ({', '.join(others)} holds another protocol)" if others else ""

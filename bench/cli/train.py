@@ -93,9 +93,11 @@ def main(parsed: argparse.Namespace) -> int:
         feature_cache(parsed.feature_cache, digest),
     )
     library = Library(parsed.weights_root, digest)
+    requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
+    seeds = [seeds_of(request.recipe.seed, parsed) for request in requests]
     folders = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.source)]
-    for request in parse_methods(parsed.methods, parse_pairs(parsed.set, "--set")):
-        for seed in seeds_of(request.recipe.seed, parsed):
+    for request, own_seeds in zip(requests, seeds, strict=True):
+        for seed in own_seeds:
             job = make_job(request, folders, seed, library)
             if job.out.exists() and not parsed.force:
                 print(f"{job}: here already, {job.out}")

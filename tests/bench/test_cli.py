@@ -1,0 +1,210 @@
+"""The command line from end to end: what it does, what it says, how it exits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.cells import CellStore
+from bench.cli import VERBS, main
+from bench.standin import stand_in_folders
+from tests.bench.conftest import make_mvtec_layout
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of three prepared stand-in datasets: both levels, image only, pixel only."""
+    root = tmp_path_factory.mktemp("standins")
+    stand_in_folders(root, keys=("mpdd", "headct", "isic"), scale="tiny")
+    return root
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs the command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZSAD_CACHE", str(tmp_path / "cache"))
+    return lambda *words: main([str(word) for word in words])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert f"run_bench.py {verb}" in text
+
+
+def test_from_run_to_table(
+    run: Any, standins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--methods", "chance", "oracle", "--datasets", "mpdd", "headct", "isic")
+    roots = ("--data-root", standins / "prepared")
+    assert run("run", *words, *roots, "--dry-run") == 0
+    assert "0 here already" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+    assert run("run", *words, *roots) == 0
+    capsys.readouterr()
+    assert run("run", *words, *roots) == 0
+    assert "0 to compute" in capsys.readouterr().out
+    assert run("table", "--format", "md") == 0
+    table = capsys.readouterr().out
+    assert "100.0, 100.0, 100.0" in table
+    assert "demo: generated data" in table
+    for layout in ("per-class", "methods"):
+        assert run("table", "--layout", layout, "--format", "json") == 0
+        assert json.loads(capsys.readouterr().out)["layout"] == layout
+    assert run("table", "--format", "latex", "--out", "paper.tex") == 0
+    assert r"\toprule" in (tmp_path / "paper.tex").read_text()
+
+
+def test_prepare_and_check(run: Any, standins: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("prepare", "mpdd", "--from", standins / "raw" / "mpdd") == 0
+    assert "MPDD" in capsys.readouterr().out
+    assert run("check", "--datasets", "mpdd") in (0, 1)
+    assert "fingerprint" in capsys.readouterr().out
+
+
+def test_try_prints_a_report(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("try", "--methods", "chance") == 0
+    report = capsys.readouterr().out
+    assert "batch of 1 as batch of all" in report
+    assert "FAILED" not in report
+
+
+def test_predict_writes_scores_maps_and_overlays(run: Any, tmp_path: Path) -> None:
+    pictures = make_mvtec_layout(tmp_path / "own", ("bolt",)) / "bolt" / "test"
+    assert run("predict", "--method", "chance", pictures, pictures / "good" / "000.png", "--out", "out") == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"scores.csv", "000_map.tiff", "000_overlay.png", "000_2_overlay.png"} <= names
+    assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 1 + 9
+
+
+def test_list_shows_everything_and_one_thing(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("tipsomaly", "adaclip", "cvc_clinicdb", "pixel_aupro_exact"))
+    for key in ("tipsomaly", "ksdd", "pixel_aupro"):
+        assert run("list", key) == 0
+        assert key in capsys.readouterr().out
+
+
+BAD_REQUESTS = [
+    (("rnu",), "did you mean 'run'"),
+    (("run", "--methods", "chanse", "--datasets", "mvtec"), "did you mean 'chance'"),
+    (("run", "--methods", "chance", "--datasets", "mvtek"), "did you mean 'mvtec'"),
+    (("run", "--methods", "chance", "--datasets", "mvtec", "--device", "cuda:99"), "use --device cpu"),
+    (("run", "--methods", "chance", "--datasets", "mvtec", "--device", "tpu"), "auto, cpu, cuda"),
+    (("run", "--methods", "chance", "--datasets", "mvtec", "--batch-size", "0"), "at least 1"),
+    (("run", "--methods", "chance", "--datasets", "mvtec", "--set", "sead=1"), "did you mean 'seed'"),
+    (("run", "--methods", "chance", "--datasets", "mvtec", "--shard", "5/2"), "from 1 to 2"),
+    (("table",), "no cells yet"),
+    (("list", "tipsomalie"), "did you mean 'tipsomaly'"),
+    (("prepare", "mvtec", "--from", "nowhere"), "nowhere"),
+    (("predict", "--method", "chance", "nowhere.jpg"), "nowhere.jpg"),
+    (("train", "--methods", "winclip", "--source", "mvtec"), "winclip learns nothing"),
+    (("train", "--methods", "vand", "--source", "mvtec"), "no such data root to look for mvtec"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD_REQUESTS, ids=[" ".join(words) for words, _ in BAD_REQUESTS])
+def test_a_bad_request_gets_one_clear_line(
+    run: Any, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert len([line for line in error.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_absent_data_fail_the_run_and_name_the_mend(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("run", "--methods", "chance", "--datasets", "mvtec") == 1
+    assert "mvtec" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--debug", "table") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unwritable_results_folder_is_noticed_before_work(
+    run: Any, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert run("run", "--methods", "chance", "--datasets", data, "--results", tmp_path / "file" / "r") == 2
+    assert "--results" in capsys.readouterr().err
+
+
+def test_a_failing_class_makes_the_exit_code_nonzero(run: Any, data: Path, tmp_path: Path) -> None:
+    (data / "bolt" / "test" / "good" / "000.png").write_bytes(b"not a picture")
+    assert run("run", "--methods", "chance", "--datasets", data) == 1
+    assert len(list(CellStore(tmp_path / "results" / "runs"))) == 1
+
+
+def _command(data: Path, results: Path, *more: str) -> list[str]:
+    words = ["run", "--methods", "chance", "--datasets", str(data), "--results", str(results), *more]
+    return [sys.executable, str(ROOT / "run_bench.py"), *words]
+
+
+def test_a_run_killed_and_repeated_does_only_the_rest(tmp_path: Path) -> None:
+    data = make_mvtec_layout(tmp_path / "many", tuple(f"part{index}" for index in range(12)))
+    store = CellStore(tmp_path / "results" / "runs")
+    first = subprocess.Popen(_command(data, tmp_path / "results"), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and first.poll() is None and not list(store):
+        time.sleep(0.01)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    before = {cell["key"]: cell["provenance"]["started"] for cell in store}
+    assert before
+    assert (
+        subprocess.run(
+            _command(data, tmp_path / "results"), stdout=subprocess.DEVNULL, check=False
+        ).returncode
+        == 0
+    )
+    after = {cell["key"]: cell["provenance"]["started"] for cell in store}
+    assert len(after) == 12
+    assert before.items() <= after.items(), "finished cells are kept as they were"
+
+
+def test_two_runs_at_once_do_no_harm(tmp_path: Path) -> None:
+    data = make_mvtec_layout(tmp_path / "some", tuple(f"part{index}" for index in range(4)))
+    runs = [
+        subprocess.Popen(_command(data, tmp_path / "results"), stdout=subprocess.DEVNULL) for _ in range(2)
+    ]
+    assert [each.wait(timeout=240) for each in runs] == [0, 0]
+    assert len(list(CellStore(tmp_path / "results" / "runs"))) == 4
+
+
+def test_shards_together_are_the_whole(tmp_path: Path) -> None:
+    data = make_mvtec_layout(tmp_path / "some", tuple(f"part{index}" for index in range(4)))
+    for shard in ("1/2", "2/2"):
+        assert (
+            main(
+                [
+                    "run",
+                    "--methods",
+                    "chance",
+                    "--datasets",
+                    str(data),
+                    "--results",
+                    str(tmp_path / "r"),
+                    "--shard",
+                    shard,
+                ]
+            )
+            == 0
+        )
+    assert len(list(CellStore(tmp_path / "r" / "runs"))) == 4
