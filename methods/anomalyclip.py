@@ -193,12 +193,12 @@ class AnomalyCLIP(ZeroShotDetector):
         hidden = local = clip.embed_image(self.model, images, self.positions)
         kept = {}
         for number, block in enumerate(blocks, start=1):
-            if number <= len(blocks) - (self.options["dpam_layer"] - 1):
-                hidden = local = block(hidden)
-            else:
-                query, key, value = clip.heads(block, hidden)
+            query, key, value = clip.heads(block, hidden)
+            hidden = clip.residual(block, hidden, clip.attend(block, query, key, value))
+            if number > len(blocks) - (self.options["dpam_layer"] - 1):
                 local = local + clip.attend(block, value, value, value)
-                hidden = clip.residual(block, hidden, clip.attend(block, query, key, value))
+            else:
+                local = hidden
             if number in self.options["layers"]:
                 kept[number] = F.normalize(clip.project(self.model, local[:, 1:]).float(), dim=-1)
         image = clip.project(self.model, hidden[:, 0], norm=False).float()

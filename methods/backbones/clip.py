@@ -255,7 +255,8 @@ def run_blocks(
     for index, block in enumerate(blocks):
         if before is not None:
             hidden = before(index, hidden)
-        hidden = block(hidden, attn_mask=mask)
+        # Not `block(hidden)`: torch's fast path for it keeps all attention weights and is slower for it.
+        hidden = residual(block, hidden, attend(block, *heads(block, hidden), mask=mask))
         if index + 1 in taps:
             kept[index + 1] = hidden
     return hidden, [kept[tap] for tap in taps]
@@ -280,12 +281,14 @@ def heads(block: ResidualAttentionBlock, hidden: Tensor) -> tuple[Tensor, Tensor
     return query, key, value
 
 
-def attend(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(
+    block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None
+) -> Tensor:
     """Attention over what `heads` returns, through the block's output projection: (B, query tokens, W).
 
     Pass `value` three times for value-value attention.
     """
-    mixed = F.scaled_dot_product_attention(query, key, value)
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return block.attn.out_proj(mixed.transpose(-3, -2).flatten(-2))
 
 
