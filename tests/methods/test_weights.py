@@ -16,9 +16,18 @@ import huggingface_hub
 import pytest
 from open_clip import pretrained
 
-from methods import fetch as downloads
-from methods import hub
-from methods.weights import WeightFile, WeightsError, fetch, locate, mark_untrained, status, untrained, verify
+from methods.weights import (
+    WeightFile,
+    WeightsError,
+    fetch,
+    hub,
+    locate,
+    mark_untrained,
+    status,
+    untrained,
+    verify,
+)
+from methods.weights import transfer as downloads
 from tests.methods.publisher import Publisher, publisher
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than one read

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from methods.fetch import locked
+from methods.weights.transfer import locked
 
 Digest = Callable[[Path], str]
 """Returns a file's SHA-256 in lower-case hex; may remember it."""

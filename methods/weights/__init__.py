@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
-from methods import hub
-from methods.fetch import DownloadError, download, locked, settle
-from methods.trust import Digest, Ledger, MismatchError, Published, check_size, judge, sha256_of
+from methods.weights import hub
+from methods.weights.transfer import DownloadError, download, locked, settle
+from methods.weights.trust import Digest, Ledger, MismatchError, Published, check_size, judge, sha256_of
 
 MARK = "UNTRAINED.txt"
 """Name of the file that marks a folder of untrained stand-in weights; its text says why."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from methods.fetch import DownloadError, reachable
+from methods.weights.transfer import DownloadError, reachable
 
 
 @dataclass(frozen=True)
