@@ -33,8 +33,8 @@ def memory_estimate(n_pixels: int, mode: str = "exact") -> int:
     """Return the most bytes that `PixelMetrics` takes for a class of `n_pixels` (all images together).
 
     Exact: 4 bytes per normal and 8 per anomalous pixel, both plus an eighth for growth; here every pixel is
-    taken for anomalous, which leaves room for the regions. Streaming: the same at any number. Maps and masks
-    themselves are not included.
+    taken for anomalous, which leaves room for the regions of all but the most scattered masks. Streaming: the
+    same at any number. Maps and masks themselves are not included.
     """
     return _WORKING_SPACE + (streaming.BYTES if mode == "streaming" else 9 * n_pixels)
 
