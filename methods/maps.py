@@ -36,7 +36,8 @@ def upsample(maps: Tensor, size: int | tuple[int, int], *, align_corners: bool) 
 def _smoothing_matrix(length: int, sigma: float) -> Tensor:
     # SciPy's own filter applied to the identity: its kernel, truncation and "reflect" border in one matrix.
     matrix = gaussian_filter1d(np.eye(length), sigma, axis=0)
-    return torch.from_numpy(matrix.astype(np.float32))
+    with torch.inference_mode(False):  # kept: it must also serve where gradients are wanted
+        return torch.from_numpy(matrix.astype(np.float32))
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:

@@ -11,15 +11,155 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods import tipsomaly_prompts as words
+from methods import states
 from methods.backbones import tips_weights
 from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import fill
-from methods.learning import Recipe, dice, focal
+from methods.learning import Recipe, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
-from methods.prompts import mean_feature
+from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, mean_feature
 from methods.weights import WeightFile
+
+# --- sentences, learned rows, and their files --------------------------------------------------------
+
+MEDICAL_NORMAL = (
+    "normal {}",
+    "intact {}",
+    "{} with uniform structure",
+    "{} showing clear tissue",
+    "{} with normal anatomy",
+    "{} showing no distortion",
+    "{} with symmetric appearance",
+    "{} looking normal",
+    "{} with even texture",
+    "{} with regular shape",
+)
+MEDICAL_ABNORMAL = (
+    "abnormal {}",
+    "{} with spot",
+    "{} with abnormality",
+    "diseased {}",
+    "{} showing distortion",
+    "{} with irregular area",
+    "{} with irregular shape",
+    "{} with uneven texture",
+)
+MEDICAL_TEMPLATES = (
+    "a medical image of a {}.",
+    "a medical image of the {}.",
+    "a diagnostic scan of a {}.",
+    "a diagnostic scan of the {}.",
+    "a slice showing a {}.",
+    "a slice showing the {}.",
+    "a scan of the {}.",
+    "a clinical brain scan of a {}.",
+)
+# The templates of the authors' snapshots from September 2025 to January 2026.
+PHOTO_TEMPLATES = (
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a cropped photo of a {}.",
+    "a cropped photo of the {}.",
+    "a close-up photo of a {}",
+    "a close-up photo of the {}",
+    "a photo of the {} for visual inspection",
+    "a photo of a {} for visual inspection",
+)
+ENSEMBLES = {
+    "industrial": PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, SHORT_TEMPLATES),
+    "medical": PromptEnsemble(MEDICAL_NORMAL, MEDICAL_ABNORMAL, MEDICAL_TEMPLATES),
+    "object_agnostic": PromptEnsemble(("{}",), ("damaged {}",), ("{}",)),
+    "industrial_photo": PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, PHOTO_TEMPLATES),
+}
+LEARNING = ("concat", "sumate", "entire_learnable", "none")
+
+_REPOSITORY = "AlirezaSalehy/Tipsomaly/7eb43a7a5c1863166ea65efa7749e8c3b8d21ed6"
+_OFFICIAL = {  # epoch 2, the paper's: sha256 and git blob id
+    "mvtec": (
+        "15546df6300fe8d9e272ee6cba5844f78bf2e1579d69eaf3fdf4f4c81b7a5fbb",
+        "54dd256efc3eb8eb3e86ac7b22a8a310bf464ee7",
+    ),
+    "visa": (
+        "9758adc7e1303ffe991c0ab0052e26067d120b8036a864c9fd9aabc8212ac055",
+        "4435db85fe559321317bb63c332994f04764ad45",
+    ),
+}
+
+
+def join(method: str, rows: Tensor, tokens: Tensor, paddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Join learned rows (n, D) with embedded sentences (B, T, D), as the paper's options have it."""
+    if method == "sumate":
+        count = min(len(rows), tokens.shape[1])
+        return torch.cat([tokens[:, :count] + rows[:count], tokens[:, count:]], dim=1), paddings
+    learned = rows.expand(len(tokens), -1, -1)
+    present = paddings.new_zeros(learned.shape[:2])
+    if method == "entire_learnable":
+        return learned, present
+    joined = torch.cat([learned, tokens], dim=1), torch.cat([present, paddings], dim=1)
+    return joined[0][:, :MAX_TOKENS], joined[1][:, :MAX_TOKENS]
+
+
+def fresh_prompts(count: int, width: int, seed: int) -> list[Tensor]:
+    """Return the (normal, abnormal) rows (count, width) that training begins with: N(0, 0.02^2)."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, width, generator=generator) * 0.02 for _ in range(2)]
+
+
+def learned_file(source: str, backbone: str, method: str, count: int) -> WeightFile:
+    """Return the file of `count` rows learned on `source`; the authors published those of the default."""
+    kind = "" if (method, count) == ("concat", 8) else f"{method}{count}/"
+    if source in _OFFICIAL and backbone == "l14" and not kind:
+        sha256, git_sha1 = _OFFICIAL[source]
+        folder = f"workspaces/trained_on_{source}_default/vegan-arkansas/checkpoints"
+        return WeightFile(
+            f"tipsomaly/trained_on_{source}/learnable_params_2.pth",
+            url=f"https://raw.githubusercontent.com/{_REPOSITORY}/{folder}/learnable_params_2.pth",
+            size=67738,
+            sha256=sha256,
+            git_sha1=git_sha1,
+            licence="MIT",
+        )
+    settings = {"backbone": backbone, "prompt_learning": method, "n_prompt": count}
+    command = f"python run_bench.py train --methods tipsomaly --source {source}" + "".join(
+        f" --set {name}={value}" for name, value in settings.items()
+    )
+    return WeightFile(
+        f"tipsomaly/{backbone}/{kind}trained_on_{source}.safetensors",
+        by_hand=f"nobody published these prompts; `{command}` makes them",
+    )
+
+
+def read_prompts(path: Path, count: int, width: int) -> list[Tensor]:
+    """Return the (normal, abnormal) prompts, float32 (count, width), of an official `.pth` or our own file.
+
+    Official files hold a `ParameterList`, bare or under "learnable_prompts". Nothing else is unpickled:
+    `ValueError` for any other content, and for another shape.
+    """
+    with torch.serialization.safe_globals([nn.ParameterList]):
+        content = states.read(path)
+    if isinstance(content, dict) and "learnable_prompts" in content:
+        content = content["learnable_prompts"]
+    if isinstance(content, dict):
+        content = [content.get("learnable_prompts.0"), content.get("learnable_prompts.1")]
+    found = list(content) if isinstance(content, list | nn.ParameterList) else []
+    if [tuple(getattr(rows, "shape", ())) for rows in found] != [(count, width)] * 2:
+        raise ValueError(
+            f"{path} does not hold two prompts of shape {(count, width)}; they belong to another model,"
+            f" or to another n_prompt"
+        )
+    return [rows.detach().float() for rows in found]
+
+
+def write_prompts(path: Path, prompts: Sequence[Tensor]) -> None:
+    """Write (normal, abnormal) prompts: `.safetensors` as a flat state dict, `.pth` as the official code."""
+    if path.suffix == ".safetensors":
+        states.write({f"learnable_prompts.{state}": rows for state, rows in enumerate(prompts)}, path)
+    else:
+        states.write({"learnable_prompts": nn.ParameterList(prompts)}, path)
+
+
+# --- the method --------------------------------------------------------------------------------------
 
 
 class Tipsomaly(ZeroShotDetector):
@@ -110,8 +250,8 @@ class Tipsomaly(ZeroShotDetector):
         resolved = super().resolve(options)
         allowed: dict[str, Sequence[Any]] = {
             "backbone": tuple(tips_weights.VARIANTS),
-            "prompt_type": tuple(words.ENSEMBLES),
-            "prompt_learning": words.LEARNING,
+            "prompt_type": tuple(ENSEMBLES),
+            "prompt_learning": LEARNING,
             "cls_token": (1, 2),
             "n_prompt": range(1, MAX_TOKENS + 1),
         }
@@ -137,7 +277,7 @@ class Tipsomaly(ZeroShotDetector):
         files = tips_weights.weight_files(options["backbone"])
         learning = options["prompt_learning"]
         if source is not None and learning != "none":
-            files["learned"] = words.learned_file(source, options["backbone"], learning, options["n_prompt"])
+            files["learned"] = learned_file(source, options["backbone"], learning, options["n_prompt"])
         return files
 
     @classmethod
@@ -149,7 +289,7 @@ class Tipsomaly(ZeroShotDetector):
             return cls(*encoders, **options)
         if "learned" not in files:
             raise ValueError("Tipsomaly needs learned prompts: name their source, or prompt_learning=none")
-        prompts = words.read_prompts(files["learned"], resolved["n_prompt"], encoders[1].width)
+        prompts = read_prompts(files["learned"], resolved["n_prompt"], encoders[1].width)
         return cls(*encoders, prompts, **options)
 
     @classmethod
@@ -157,7 +297,7 @@ class Tipsomaly(ZeroShotDetector):
         """Build the method from local files (`learned` unused) with the prompts that training begins with."""
         resolved = cls.resolve(options)
         encoders = cls._encoders(files, resolved["backbone"])
-        return cls(*encoders, words.fresh_prompts(resolved["n_prompt"], encoders[1].width, seed), **options)
+        return cls(*encoders, fresh_prompts(resolved["n_prompt"], encoders[1].width, seed), **options)
 
     @staticmethod
     def _encoders(files: Mapping[str, Path], backbone: str) -> tuple[TipsVision, TipsText, TipsTokenizer]:
@@ -173,12 +313,12 @@ class Tipsomaly(ZeroShotDetector):
         variant = tips_weights.VARIANTS[options["backbone"]]
         for role, path in paths.items():
             if role == "tokenizer":
-                spoken = [group for each in words.ENSEMBLES.values() for group in each.sentences("object")]
+                spoken = [group for each in ENSEMBLES.values() for group in each.sentences("object")]
                 tips_weights.write_tokenizer(path, [sentence for group in spoken for sentence in group])
             elif role == "learned":
                 shape = (options["n_prompt"], variant.width)
                 names = ("learnable_prompts.0", "learnable_prompts.1")
-                words.write_prompts(path, [torch.from_numpy(fill(name, shape, seed)) for name in names])
+                write_prompts(path, [torch.from_numpy(fill(name, shape, seed)) for name in names])
             else:
                 tips_weights.write_encoder(path, variant, role, seed)
 
@@ -201,7 +341,7 @@ class Tipsomaly(ZeroShotDetector):
         prompts = list(self.learnable_prompts)
         if torch.is_grad_enabled() and any(rows.requires_grad for rows in prompts):
             return self._text_pair("object", prompts)
-        state = [(rows.device, rows._version, rows.data_ptr()) for rows in prompts]
+        state = state_of(prompts)
         if self._learned is None or self._learned[0] != state:
             with torch.inference_mode(False), torch.no_grad():
                 self._learned = state, self._text_pair("object", prompts)
@@ -211,7 +351,7 @@ class Tipsomaly(ZeroShotDetector):
         spoken = name.replace("_", " ").replace("-", " ")
         if not spoken.strip():
             raise ValueError("an object needs a name to be put into the prompts; this one is empty")
-        groups = words.ENSEMBLES[self.options["prompt_type"]].sentences(spoken)
+        groups = ENSEMBLES[self.options["prompt_type"]].sentences(spoken)
         features = [
             self._encode_text(group, prompts[state] if prompts else None)
             for state, group in enumerate(groups)
@@ -223,7 +363,7 @@ class Tipsomaly(ZeroShotDetector):
         longest = int((1 - paddings).sum(dim=1).max())  # columns of padding alone change nothing
         tokens, paddings = self.text.embed(ids[:, :longest]), paddings[:, :longest]
         if rows is not None:
-            tokens, paddings = words.join(self.options["prompt_learning"], rows, tokens, paddings)
+            tokens, paddings = join(self.options["prompt_learning"], rows, tokens, paddings)
         return self.text.encode(tokens, paddings)
 
     # Images

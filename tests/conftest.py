@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real-data",
         type=Path,
         default=None,
-        help="folder with parts of real data sets (KolektorSDD*.zip, ISIC2016*.zip); tests on them skip without it",
+        help="folder with parts of real data sets (KolektorSDD*.zip, ISIC2016*.zip)",
     )
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.standin import TRAINING_KINDS
-from methods import tipsomaly_prompts as tipsomaly
-from methods import vand, winclip
+from methods import tipsomaly, vand, winclip
 from methods.prompts import PromptEnsemble
 
 # Words for things, so that a sentence's state can be read whatever the thing is called. No class of a

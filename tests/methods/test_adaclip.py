@@ -304,7 +304,7 @@ def test_files_say_what_they_were_trained_on() -> None:
 
 def test_the_published_file_has_the_published_parts() -> None:
     """38 tensors of 10,665,472 values at the true size."""
-    from methods.adaclip_weights import learned_shapes  # noqa: PLC0415
+    from methods.adaclip import learned_shapes  # noqa: PLC0415
 
     shapes = learned_shapes(AdaCLIP.resolve({}), clip.blank("ViT-L-14-336"))
     assert len(shapes) == 38

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from methods import states
-from methods.anomalyclip import AnomalyCLIP
-from methods.anomalyclip_weights import prompt_tokens
+from methods.anomalyclip import AnomalyCLIP, prompt_tokens
 from methods.backbones import clip
 
 MINI = AnomalyCLIP.presets["mini"]

@@ -12,8 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from methods.tipsomaly import Tipsomaly
-from methods.tipsomaly_prompts import ENSEMBLES, fresh_prompts, read_prompts, write_prompts
+from methods.tipsomaly import ENSEMBLES, Tipsomaly, fresh_prompts, read_prompts, write_prompts
 
 MINI = Tipsomaly.presets["mini"]
 SIZE = MINI["image_size"]

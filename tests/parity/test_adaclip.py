@@ -10,9 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.adaclip import AdaCLIP, cluster, semantic_feature
-from methods.adaclip_towers import sentence_tokens
-from methods.adaclip_weights import blank
+from methods.adaclip import AdaCLIP, blank, cluster, semantic_feature, sentence_tokens
 from methods.backbones import clip
 from methods.fill import filled
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.anomalyclip import AnomalyCLIP
-from methods.anomalyclip_weights import blank, prompt_tokens
+from methods.anomalyclip import AnomalyCLIP, blank, prompt_tokens
 from methods.backbones import clip
 from methods.fill import filled
 from parity.clip_cases import pictures

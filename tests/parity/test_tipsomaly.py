@@ -18,8 +18,7 @@ from datasets.images import resize_mask
 from methods.backbones.tips import PATCH, TipsText, TipsTokenizer, TipsVision, sinusoids, swiglu_hidden
 from methods.fill import fill, filled
 from methods.maps import similarity_logits
-from methods.tipsomaly import Tipsomaly
-from methods.tipsomaly_prompts import ENSEMBLES, LEARNING, read_prompts
+from methods.tipsomaly import ENSEMBLES, LEARNING, Tipsomaly, read_prompts
 
 INPUTS = {"images_u8", "masks_u8", "labels", "class_ids"}
 VARIANTS: dict[str, dict[str, Any]] = {
