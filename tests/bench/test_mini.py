@@ -1,0 +1,160 @@
+"""The small backbones: what ships, how it is unpacked, and that their training works."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from bench.mini.clip import ClipFamily
+from bench.mini.family import Family
+from bench.mini.losses import state_loss
+from bench.mini.pictures import GRID, SIDE, Pool, draw_pool
+from bench.mini.sentences import NOUNS, any_name, state_pairs
+from bench.mini.tips import TipsFamily
+from bench.mini.train import PAIRS
+from datasets.standin.recipes import RECIPES
+from methods.backbones import clip, mini, tips_weights
+from methods.backbones.tips import TipsTokenizer
+from metrics.image import image_metrics
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("weights")
+    mini.install(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    return draw_pool(PAIRS, seed=99, workers=1)  # of another seed than was trained on
+
+
+# What ships
+
+
+def test_together_they_are_small_and_say_where_they_come_from() -> None:
+    files = [path for path in mini.HERE.rglob("*") if path.suffix in (".safetensors", ".model")]
+    assert sum(path.stat().st_size for path in files) < 10e6
+    for name in (mini.TIPS, mini.CLIP):
+        with safe_open(mini.HERE / name, framework="pt") as file:
+            record = json.loads(file.metadata()["zsad-bench-mini"])
+        assert {"script", "seed", "steps", "data", "losses", "provenance"} <= record.keys()
+
+
+def test_the_same_files_are_written_everywhere_and_stay(installed: Path, tmp_path: Path) -> None:
+    written = mini.install(tmp_path)
+    assert {path.relative_to(tmp_path) for path in written} == {
+        path.relative_to(installed) for path in installed.rglob("*") if path.is_file()
+    }
+    for path in written:
+        assert path.read_bytes() == (installed / path.relative_to(tmp_path)).read_bytes()
+    written[0].write_bytes(b"mine")
+    assert mini.install(tmp_path) == [] and written[0].read_bytes() == b"mine"
+
+
+def test_words_without_a_row_of_their_own_share_one(installed: Path) -> None:
+    packed = clip.read_state(mini.HERE / mini.CLIP)
+    whole = clip.read_state(installed / clip.file("mini").name)["token_embedding.weight"]
+    assert whole.shape == (49408, 64) and whole.dtype == torch.float32
+    ids = packed["token_embedding.weight.ids"].long()
+    assert torch.equal(whole[ids], packed["token_embedding.weight.rows"].float())
+    others = torch.ones(len(whole), dtype=torch.bool)
+    others[ids] = False
+    assert others.sum() > 40000
+    assert (whole[others] == packed["token_embedding.weight.other"].float()).all()
+
+
+# What they know
+
+
+@torch.no_grad()
+def test_flaws_of_new_pictures_are_found(installed: Path, pool: Pool) -> None:
+    batch = pool.batch(np.random.default_rng(0), range(len(pool)), augment=False)
+    sentences = state_pairs(np.random.default_rng(1), 24)
+    for family in (_tips(installed), _clip(installed)):
+        normal, faulty = family.encode_text(sentences).unflatten(0, (2, 24)).mean(dim=1)
+        _, patches = family.look(batch.images)
+        unit = torch.nn.functional.normalize(patches, dim=-1)
+        found = image_metrics((batch.cover.flatten() > 0.25).long(), (unit @ (faulty - normal)).flatten())
+        auroc = found.values["image_auroc"]
+        assert auroc is not None and auroc > 0.75
+
+
+def _tips(root: Path) -> TipsFamily:
+    variant, files = tips_weights.VARIANTS["mini"], tips_weights.weight_files("mini")
+    family = TipsFamily.__new__(TipsFamily)
+    family.vision = tips_weights.load_vision(root / files["vision"].name, variant)
+    family.text = tips_weights.load_text(root / files["text"].name, variant)
+    family.tokenizer = TipsTokenizer(root / files["tokenizer"].name)
+    return family
+
+
+def _clip(root: Path) -> ClipFamily:
+    family = ClipFamily()
+    family.model = clip.load("mini", root / clip.file("mini").name, quick_gelu=True)
+    family.rows = torch.arange(family.model.vocab_size)
+    return family
+
+
+# How they are made
+
+
+def test_no_stand_in_is_called_by_a_word_that_was_trained() -> None:
+    names = {look.name.lower() for recipe in RECIPES.values() for look in recipe.classes}
+    assert not names & set(NOUNS)
+    drawn = {any_name(np.random.default_rng(seed)).lower() for seed in range(400)}
+    assert not {name for name in drawn & names if not name.isdigit()}
+    assert len(drawn) > 200
+
+
+def test_the_same_pairs_are_drawn_by_any_number_of_workers(pool: Pool) -> None:
+    again = draw_pool(3, seed=99, workers=2)
+    assert np.array_equal(again.twins, pool.twins[:3]) and np.array_equal(again.cover, pool.cover[:3])
+    assert pool.twins.shape == (PAIRS, 2, SIDE, SIDE, 3) and pool.cover.shape == (PAIRS, GRID, GRID)
+    # A twin differs from the other where its defect is said to be.
+    change = np.abs(pool.twins[:, 1].astype(int) - pool.twins[:, 0]).max(axis=-1)
+    patches = change.reshape(PAIRS, GRID, 14, GRID, 14).mean(axis=(2, 4))
+    assert all(
+        np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.3
+        for one, other in zip(patches, pool.cover, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", ["tips", "clip"])
+def test_everything_is_trained_and_survives_packing(name: str, pool: Pool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    family: Family = TipsFamily(tmp_path, 0) if name == "tips" else ClipFamily()
+    batch = pool.batch(np.random.default_rng(0), [0, 1, 2, 3], augment=True)
+    terms = family.loss(batch, np.random.default_rng(1))
+    assert terms.keys() == family.weights.keys()
+    torch.stack(list(terms.values())).sum().backward()
+    idle = {
+        key
+        for key, tensor in family.modules.named_parameters()
+        if tensor.grad is None or not tensor.grad.any()
+    }
+    assert idle == ({"0.mask_token"} if name == "tips" else {"0.logit_scale"})
+    family.save(tmp_path, {})
+    if name == "clip":
+        packed = clip.read_state(tmp_path / mini.CLIP)
+        whole = mini.unpacked(packed)
+        rows = family.modules[0].token_embedding.weight
+        word = int(clip.tokenize(["damaged"])[0, 1])
+        torch.testing.assert_close(
+            whole["token_embedding.weight"][word], rows[family.rows[word]], atol=1e-3, rtol=0
+        )
+        torch.testing.assert_close(
+            whole["token_embedding.weight"][40000], rows[family.rows[40000]], atol=1e-3, rtol=0
+        )
+        clip.build("mini", whole, quick_gelu=True)
+
+
+def test_state_loss_falls_towards_the_wanted_state() -> None:
+    pairs = torch.eye(4)[:2][:, None]
+    sides = torch.stack([pairs[0, 0] + 0.95 * pairs[1, 0], pairs[1, 0] + 0.95 * pairs[0, 0]])
+    right, wrong = (state_loss(sides, pairs, torch.tensor(wanted)) for wanted in ([0.0, 1.0], [1.0, 0.0]))
+    assert right < 0.15 < wrong
