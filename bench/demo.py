@@ -7,13 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from bench.cells import CellStore
+from bench.collect import Machine
 from bench.digests import DigestCache
+from bench.gallery import choose_exhibits, draw_gallery
 from bench.plan import Plan
-from bench.planner import make_plan
+from bench.planner import Library, make_plan
 from bench.protocol import MethodRequest
 from bench.standin import stand_in_folders
-from bench.untrained import write_untrained
+from methods.backbones import mini
 from methods.base import find, keys
 
 HEADLINE = "demo: generated data, small models; not the paper's numbers"
@@ -24,6 +28,11 @@ class Demo:
     """Where the demo keeps its things."""
 
     root: Path
+
+    @property
+    def data(self) -> Path:
+        """The generated datasets, raw and prepared."""
+        return self.root / "data"
 
     @property
     def weights(self) -> Path:
@@ -42,12 +51,17 @@ class Demo:
 
     def prepare(self, heard: Callable[[str], None] = lambda key: None) -> Plan:
         """Generate and prepare data and weights (what is there stays); plan all methods on all datasets."""
-        folders = stand_in_folders(self.root / "data", heard=heard)
-        targets = [folder.entry.key for folder in folders if folder.entry]
-        requests = demo_requests()
-        for request in requests:
-            write_untrained(request, targets, self.weights)
-        return make_plan(requests, folders, self.store, weights_root=self.weights, digest=DigestCache())
+        folders = stand_in_folders(self.data, heard=heard)
+        mini.install(self.weights)
+        return make_plan(
+            demo_requests(), folders, self.store, weights_root=self.weights, digest=DigestCache()
+        )
+
+    def draw_gallery(self, machine: Machine, count: int = 6) -> Image.Image:
+        """Return the picture of images, masks and heat maps of `count` datasets under all methods."""
+        exhibits = choose_exhibits(stand_in_folders(self.data), count)
+        requests = [request for request in demo_requests() if request.preset]
+        return draw_gallery(exhibits, requests, Library(self.weights, DigestCache()), machine)
 
 
 def demo_requests() -> list[MethodRequest]:

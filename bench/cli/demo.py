@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.cli.run import run_with_progress
 from bench.collect import Machine, choose_device
-from bench.demo import HEADLINE, Demo
+from bench.demo import HEADLINE, Demo, demo_requests
 from bench.plan import summary
 from bench.tables import build, render, write_tables
 
@@ -30,12 +30,20 @@ def main(parsed: argparse.Namespace) -> int:
     print(f"generating and preparing stand-in datasets in {parsed.root} (kept for the next time)", flush=True)
     plan = demo.prepare()
     print(summary(plan), flush=True)
-    outcome = run_with_progress(
-        plan, demo.store, Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers)
-    )
+    machine = Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers)
+    outcome = run_with_progress(plan, demo.store, machine)
     wanted = {cell.key for cell in plan.wanted}
-    table = build([cell for cell in demo.store if cell["key"] in wanted], "paper", headline=HEADLINE)
+    table = build(
+        [cell for cell in demo.store if cell["key"] in wanted],
+        "paper",
+        methods=[request.word for request in demo_requests()],
+        headline=HEADLINE,
+    )
     print("\n" + render(table, "md"))
     for path in write_tables(table, demo.tables, "paper"):
         print(f"wrote {path}")
+    picture = demo.tables / "gallery.png"
+    if outcome.finished or not picture.exists():
+        demo.draw_gallery(machine).save(picture)
+    print(f"wrote {picture}")
     return 1 if outcome.failed or plan.refused else 0

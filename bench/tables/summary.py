@@ -48,7 +48,7 @@ def summarise(
     cells = [cell for filling in fillings for cell in filling.cells]
     groups = _groups(cells, datasets)
     values: dict[Place, Value] = {}
-    notes: list[str] = []
+    notes: list[tuple[str, str, str]] = []
     for filling in fillings:
         for group in groups:
             for dataset in group.datasets:
@@ -62,7 +62,7 @@ def summarise(
         groups,
         values,
         ((headline,) if headline else ()) + headlines(fillings, without=headline),
-        (*_seeds(fillings), *notes),
+        (*_seeds(fillings), *_joined(notes)),
         footer,
     )
 
@@ -113,9 +113,16 @@ def _marks(cell: Cell, metric: str, unranked: bool) -> frozenset[str]:
     return frozenset(marks)
 
 
-def _notes(filling: Filling, dataset: DatasetRow, cells: Sequence[Cell]) -> list[str]:
+def _joined(notes: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return (column, dataset, remark) as sentences; what is said of several datasets is said once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for label, title, remark in notes:
+        places.setdefault((label, remark), []).append(title)
+    return [f"{label} on {', '.join(titles)}{remark}" for (label, remark), titles in places.items()]
+
+
+def _notes(filling: Filling, dataset: DatasetRow, cells: Sequence[Cell]) -> list[tuple[str, str, str]]:
     """Return what is to be said of a column on a dataset; what all seeds share is said once."""
-    where = f"{filling.label} on {dataset.title}"
     seeds = sort_seeds(map(seed_of, cells))
     everywhere = sort_seeds(seed for cell in filling.cells if (seed := seed_of(cell)))
     said: dict[str, list[str]] = {}
@@ -124,10 +131,10 @@ def _notes(filling: Filling, dataset: DatasetRow, cells: Sequence[Cell]) -> list
             said.setdefault(remark, []).append(seed)
     notes = []
     if seeds != [""] and len(seeds) < len(everywhere):
-        notes.append(f"{where}: only seeds {', '.join(seeds)}")
+        notes.append((filling.label, dataset.title, f": only seeds {', '.join(seeds)}"))
     for remark, of_seeds in said.items():
         of = "" if of_seeds == seeds else f", seed {', '.join(of_seeds)}"
-        notes.append(f"{where}{of}: {remark}")
+        notes.append((filling.label, dataset.title, f"{of}: {remark}"))
     return notes
 
 
@@ -151,9 +158,14 @@ def _remarks(dataset: DatasetRow, cells: Sequence[Cell]) -> Iterator[str]:
         if reasons and level in dataset.levels:
             why = "; ".join(f"{reason} in {count}" for reason, count in reasons.items())
             defined = f"{len(cells) - reasons.total()}/{expected}"
-            yield f"{level} {metric_title(metric)} is defined in {defined} classes ({why})"
-    if few := sum(FEW in _marks(cell, "pixel_aupro", False) for cell in cells):
-        yield f"AUPRO rests on few thresholds in {few} of {len(cells)} classes"
+            if reasons.total() == expected and len(reasons) == 1:
+                yield f"{level} {metric_title(metric)} is undefined in every class ({next(iter(reasons))})"
+            else:
+                yield f"{level} {metric_title(metric)} is defined in {defined} classes ({why})"
+    measured = [cell for cell in cells if cell["metrics"].get("pixel_aupro") is not None]
+    if few := sum(FEW in _marks(cell, "pixel_aupro", False) for cell in measured):
+        share = "every class" if few == len(cells) > 1 else f"{few} of {len(cells)} classes"
+        yield f"AUPRO rests on few thresholds in {share}"
 
 
 def _seeds(fillings: Sequence[Filling]) -> list[str]:
