@@ -128,7 +128,7 @@ def table(n_maps: int, share: float, names: list[str], repeats: int) -> list[str
         key: value for name in names if name not in OURS for key, value in outcomes[name]["values"].items()
     }
     if not truth:  # streaming is then held against the exact mode
-        truth = {key: value for key, value in outcomes[OURS[0]]["values"].items() if value is not None}
+        truth = outcomes[OURS[0]]["values"]
     ours = outcomes[OURS[0]]["seconds"]
     pixels = n_maps * SIDE * SIDE
 
@@ -144,8 +144,8 @@ def table(n_maps: int, share: float, names: list[str], repeats: int) -> list[str
     ]
     for name, outcome in outcomes.items():
         note = ""
-        if name in OURS:
-            shared = [key for key in truth if outcome["values"].get(key) is not None]
+        if name in OURS and truth is not outcome["values"]:
+            shared = [key for key in truth if None not in (truth[key], outcome["values"].get(key))]
             note = f"{max(abs(outcome['values'][key] - truth[key]) for key in shared):.0e}"
         if outcome.get("brackets"):
             note += f", brackets up to {max(high - low for low, high in outcome['brackets'].values()):.0e}"
