@@ -8,13 +8,13 @@ import numpy as np
 import metrics
 from bench.collect import Collected, Machine
 from bench.plan import Job, Task
-from metrics import Report
+from metrics import PixelMetrics, Report
 
 
 def image_report(scores: Sequence[Mapping[str, Any]], why_not: str | None) -> Report:
     """Return the image-level metrics of per-image scores; `why_not` says why the level does not apply."""
     if why_not is not None:
-        return undefined("image", why_not)
+        return Report(*metrics.undefined("image", why_not))
     return metrics.image_metrics(
         np.array([row["label"] for row in scores]),
         np.array([row["score"] for row in scores], dtype=np.float32),
@@ -22,10 +22,9 @@ def image_report(scores: Sequence[Mapping[str, Any]], why_not: str | None) -> Re
     )
 
 
-def undefined(level: str, reason: str | None) -> Report:
-    """Return a report in which every metric of the level is undefined for the same reason."""
-    names = [name for name, metric in metrics.METRICS.items() if metric.level == level]
-    return Report(dict.fromkeys(names), dict.fromkeys(names, reason or "not applicable"))
+def pixel_report(pixels: PixelMetrics | None, why_not: str | None) -> Report:
+    """Return the pixel-level metrics of the collected maps; without any, `why_not` says why."""
+    return pixels.result() if pixels else Report(*metrics.undefined("pixel", why_not or "not applicable"))
 
 
 def cell_content(

@@ -10,7 +10,7 @@ from bench.cells import CellId, CellStore
 from bench.collect import Collected, Machine, collect, load
 from bench.errors import BenchError
 from bench.plan import Job, Plan, Task
-from bench.record import cell_content, image_report, undefined
+from bench.record import cell_content, image_report, pixel_report
 
 
 @dataclass
@@ -92,6 +92,6 @@ def _failed(cell: CellId, error: Exception, store: CellStore, outcome: Outcome, 
 def _finish(collected: Collected, task: Task, job: Job, store: CellStore, machine: Machine) -> None:
     started = time.perf_counter()
     image = image_report(collected.scores, task.data.no_image_level)
-    pixel = collected.pixels.result() if collected.pixels else undefined("pixel", task.data.no_pixel_level)
+    pixel = pixel_report(collected.pixels, task.data.no_pixel_level)
     collected.seconds["metrics"] += time.perf_counter() - started
     store.write(task.cell, cell_content(collected, task, job, image, pixel, machine))

@@ -2,8 +2,9 @@
 
     python -m benchmarks.training --methods tipsomaly vand anomalyclip
 
-Trains on a generated stand-in dataset with small untrained encoders, or at true size with `--preset ""`
-(slow). The first epoch with a cache computes and writes; the later ones only read. Prints Markdown.
+Trains on a generated stand-in dataset with small untrained encoders; or at true size with `--preset ""`,
+which is slow (`--scale tiny --source isic` has two images). The first epoch with a cache computes and
+writes; the later ones only read. Prints Markdown.
 """
 
 import argparse
@@ -50,12 +51,15 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["tipsomaly", "vand", "anomalyclip"])
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--source", default="mpdd")
+    parser.add_argument(
+        "--scale", choices=("demo", "tiny"), default="demo", help="tiny: a few images a class"
+    )
     parsed = parser.parse_args()
     digest = DigestCache()
     rows = []
     with tempfile.TemporaryDirectory(prefix="zsad-training-") as temporary:
         work = Path(temporary)
-        folders = stand_in_folders(work / "data", keys=(parsed.source,))
+        folders = stand_in_folders(work / "data", keys=(parsed.source,), scale=parsed.scale)
         for method in parsed.methods:
             request = MethodRequest(method, parsed.preset or None)
             write_untrained(request, ["*"], work / "weights")

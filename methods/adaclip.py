@@ -19,7 +19,7 @@ from methods import states
 from methods.backbones import clip
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal, state_of
+from methods.learning import Recipe, dice, focal, how_to_train, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import (
     ABNORMAL_STATES,
@@ -72,7 +72,7 @@ def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source
     kind = "" if usual else "_".join(str(value) or "none" for value in learned.values()) + "/"
     return WeightFile(
         name=f"adaclip/{backbone}/{kind}trained_on_{source}.safetensors",
-        by_hand=f"train it: python run_bench.py train --methods adaclip --source {source}",
+        by_hand=how_to_train("adaclip", source),
     )
 
 

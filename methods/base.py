@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
     """Image scores (B,), float32."""
     maps: Tensor
     """Final anomaly maps (B, S, S), float32, upsampled and smoothed as the method defines."""
-    also: dict[str, Tensor] = {}  # noqa: RUF012 (never mutated)
+    also: dict[str, Tensor] = {}
     """Further image scores (B,) by name, stored beside the first; for example one per class token."""
 
 

@@ -12,7 +12,7 @@ class Oracle(ZeroShotDetector):
 
     title = "Oracle"
     notes = "reads the ground truth; proves the pipeline, says nothing about any method"
-    defaults = {"image_size": 224}  # noqa: RUF012 (never mutated)
+    defaults = {"image_size": 224}
     privileged = True
 
     _truth: tuple[Tensor, Tensor] | None = None

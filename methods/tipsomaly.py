@@ -16,7 +16,7 @@ from methods.backbones import tips_weights
 from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import fill
-from methods.learning import Recipe, dice, focal, state_of
+from methods.learning import Recipe, dice, focal, how_to_train, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, mean_feature
 from methods.weights import WeightFile
@@ -121,12 +121,10 @@ def learned_file(source: str, backbone: str, method: str, count: int) -> WeightF
             licence="MIT",
         )
     settings = {"backbone": backbone, "prompt_learning": method, "n_prompt": count}
-    command = f"python run_bench.py train --methods tipsomaly --source {source}" + "".join(
-        f" --set {name}={value}" for name, value in settings.items()
-    )
+    options = "".join(f" --set {name}={value}" for name, value in settings.items())
     return WeightFile(
         f"tipsomaly/{backbone}/{kind}trained_on_{source}.safetensors",
-        by_hand=f"nobody published these prompts; `{command}` makes them",
+        by_hand=how_to_train("tipsomaly", source) + options,
     )
 
 
@@ -176,7 +174,7 @@ class Tipsomaly(ZeroShotDetector):
     licence = "MIT (code and prompts); TIPS: Apache-2.0 (code), CC-BY-4.0 (weights)"
     notes = "the paper does not say which class token its table shows; both scores are kept"
 
-    defaults = {  # noqa: RUF012 (never mutated)
+    defaults = {
         "backbone": "l14",
         "image_size": 518,
         "sigma": 4.0,
@@ -187,7 +185,7 @@ class Tipsomaly(ZeroShotDetector):
         "local_evidence": True,
         "cls_token": 2,  # TIPS trains the second one on captions that say where things are
     }
-    presets = {  # noqa: RUF012
+    presets = {
         "fixed-prompts": {"prompt_learning": "none"},
         "coupled": {"decoupled": False},
         "no-local-evidence": {"local_evidence": False},
@@ -202,10 +200,8 @@ class Tipsomaly(ZeroShotDetector):
         "v2": {"backbone": "v2_l14"},
         "mini": {"backbone": "mini", "image_size": 140},
     }
-    target_options = {  # noqa: RUF012
-        target: {"prompt_type": "medical"} for target in ("headct", "brainmri", "br35h")
-    }
-    sources = {"*": "mvtec", "mvtec": "visa"}  # noqa: RUF012
+    target_options = {target: {"prompt_type": "medical"} for target in ("headct", "brainmri", "br35h")}
+    sources = {"*": "mvtec", "mvtec": "visa"}
     encoder_options = ("backbone", "image_size")
     recipe = Recipe(
         epochs=2,

@@ -6,6 +6,15 @@
 
 from metrics.image import image_metrics
 from metrics.pixel import PixelMetrics, memory_estimate
-from metrics.table import METRICS, VERSION, Metric, Report
+from metrics.table import METRICS, VERSION, Metric, Report, undefined
 
-__all__ = ["METRICS", "VERSION", "Metric", "PixelMetrics", "Report", "image_metrics", "memory_estimate"]
+__all__ = [
+    "METRICS",
+    "VERSION",
+    "Metric",
+    "PixelMetrics",
+    "Report",
+    "image_metrics",
+    "memory_estimate",
+    "undefined",
+]

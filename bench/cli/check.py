@@ -1,4 +1,4 @@
-"""Look a dataset over: counts against the catalog, broken files, sizes, duplicates, fingerprint."""
+"""Look a dataset over: counts against the catalog, broken files, sizes, duplicates, overlaps."""
 
 import argparse
 from functools import partial
@@ -6,12 +6,15 @@ from functools import partial
 from tqdm import tqdm
 
 from bench.cli.common import add_datasets, add_roots, on_terminal, open_folders
+from bench.digests import DigestCache
+from bench.overlap import overlaps
 from datasets.check import check
 
 HELP = "look a prepared dataset over"
 EXAMPLES = """\
   run_bench.py check --datasets all
   run_bench.py check --datasets mvtec --quick
+  run_bench.py check --datasets brainmri br35h          also: images they share
   run_bench.py check --datasets path/to/my/folder"""
 
 
@@ -25,12 +28,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code: 0 if it is complete and sound."""
     folders, failures = open_folders(parsed, missing_ok=True)
+    digest = DigestCache()
     sound = not failures
     for folder in folders:
         watched = partial(tqdm, unit="img", desc=folder.key, disable=not on_terminal(), leave=False)
-        report = check(folder, deep=not parsed.quick, progress=watched)
+        report = check(folder, deep=not parsed.quick, digest=digest, progress=watched)
         print(report, end="\n\n")
         sound = sound and report.ok and report.complete
+    for overlap in () if parsed.quick else overlaps(folders, digest):
+        print(f"note: {overlap}")
     for failure in failures:
         print(f"error: {failure}")
     return 0 if sound else 1

@@ -55,8 +55,8 @@ def main(parsed: argparse.Namespace) -> int:
                 print(f"wrote untrained {path}")
         return 0
     needs = needed(requests, targets, parsed.source)
-    failures = fetch_missing(needs, parsed.weights_root) if parsed.fetch else []
     digest = DigestCache()
+    failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else []
     rows, complete, notes = [], True, []
     for file, users in needs.items():
         status = weights.status(file, parsed.weights_root, digest)
@@ -104,16 +104,16 @@ def _files(request: MethodRequest, target: str, source: str | None) -> dict[str,
     return request.detector.files(request.options(target), chosen_source(request, target, source))
 
 
-def fetch_missing(files: Iterable[WeightFile], root: Path) -> list[str]:
+def fetch_missing(files: Iterable[WeightFile], root: Path, digest: DigestCache) -> list[str]:
     """Download what is not below `root` and verify the rest; returns one message for each failure."""
     failures = []
     for file in files:
         try:
             path = weights.locate(file, root)
             if path is None:
-                weights.fetch(file, root, progress=on_terminal())
+                weights.fetch(file, root, progress=on_terminal(), digest=digest)
             else:
-                weights.verify(path, file, root)
+                weights.verify(path, file, root, digest)
         except WeightsError as error:
             failures.append(str(error))
     return failures

@@ -29,7 +29,7 @@ class ClipFamily(Family):
     stands for unknown words and is trained on them.
     """
 
-    weights = {  # noqa: RUF012
+    weights = {
         **{"image": 0.6, "image_without_norm": 0.4, "patches": 0.5, "local": 0.5},
         **{"windows": 0.5, "captions": 0.2},
     }

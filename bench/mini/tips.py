@@ -21,7 +21,7 @@ from methods.backbones.tips_weights import VARIANTS, write_tokenizer
 class TipsFamily(Family):
     """TIPS: both class tokens, and every patch after the last norm, lie where the sentences lie."""
 
-    weights = {"tokens": 1.0, "patches": 1.0, "captions": 0.04}  # noqa: RUF012
+    weights = {"tokens": 1.0, "patches": 1.0, "captions": 0.04}
 
     def __init__(self, folder: Path, seed: int) -> None:
         variant = VARIANTS["mini"]

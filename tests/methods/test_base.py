@@ -14,8 +14,8 @@ from methods.base import Prediction, ZeroShotDetector, to_tensor
 
 class Plain(ZeroShotDetector):
     title = "Plain"
-    defaults = {"image_size": 28, "gain": 2.0}  # noqa: RUF012
-    sources = {"*": "mvtec", "mvtec": "visa"}  # noqa: RUF012
+    defaults = {"image_size": 28, "gain": 2.0}
+    sources = {"*": "mvtec", "mvtec": "visa"}
 
     def encode(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"mean": images.mean(dim=1)}
