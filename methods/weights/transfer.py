@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import Message
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
@@ -94,8 +94,9 @@ def locked(path: Path) -> Iterator[None]:
         handle = path.open("a")
         fcntl.flock(handle, fcntl.LOCK_EX)
         # The holder before us may have removed the file that we were waiting for.
-        if path.exists() and os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                break
         handle.close()
     try:
         yield
