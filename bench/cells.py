@@ -8,7 +8,6 @@ and a stale one never is.
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.errors import BenchError
+from bench.whole import write_whole
 
 SCHEMA = 1
 Cell = dict[str, Any]
@@ -137,25 +137,6 @@ def identify(cell: Mapping[str, Any]) -> CellId:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON to `path` whole or not at all: a temporary file beside it, flushed, then renamed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise BenchError(
-            f"cannot write {path}: {error.strerror}; choose another folder with --results"
-        ) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise BenchError(f"cannot write {path}: {error.strerror}; free space or choose --results") from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write JSON to `path` whole or not at all; raises `ValueError` for what JSON cannot say."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(path, lambda place: place.write_text(text + "\n", encoding="utf-8"), "--results")

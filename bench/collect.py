@@ -113,7 +113,7 @@ def collect(
         return _read(sample, model, settings, with_pixels, encoder)
 
     with torch.inference_mode():
-        for batch in _batches(ahead(samples, read, machine.workers, machine.batch_size), machine.batch_size):
+        for batch in batches(ahead(samples, read, machine.workers, machine.batch_size), machine.batch_size):
             started = time.perf_counter()
             prediction = _predict(model, batch, task, encoder)
             scores = prediction.scores.float().cpu()
@@ -250,7 +250,8 @@ def ahead(items: Iterable[In], read: Callable[[In], Out], workers: int, extra: i
                 future.cancel()
 
 
-def _batches(items: Iterable[Out], size: int) -> Iterator[list[Out]]:
+def batches(items: Iterable[Out], size: int) -> Iterator[list[Out]]:
+    """Yield lists of `size` items; the last one may be shorter."""
     batch: list[Out] = []
     for item in items:
         batch.append(item)

@@ -3,7 +3,6 @@
 Its data, weights, cells and tables live in a folder of their own and never meet real ones.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +48,9 @@ class Demo:
         """The demo's rendered tables."""
         return self.root / "tables"
 
-    def prepare(self, heard: Callable[[str], None] = lambda key: None) -> Plan:
+    def prepare(self) -> Plan:
         """Generate and prepare data and weights (what is there stays); plan all methods on all datasets."""
-        folders = stand_in_folders(self.data, heard=heard)
+        folders = stand_in_folders(self.data)
         mini.install(self.weights)
         return make_plan(
             demo_requests(), folders, self.store, weights_root=self.weights, digest=DigestCache()

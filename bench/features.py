@@ -7,8 +7,6 @@ under the digest of the image and a key of everything else that changes them.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.digests import sha256
+from bench.whole import write_whole
 from methods.base import Features, ZeroShotDetector
 
 
@@ -78,15 +77,8 @@ class FeatureCache:
         if self.used + size > self.limit:
             return False
         path = self._path(key, digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        try:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in features.items()}, temporary)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        plain = {name: tensor.contiguous().cpu() for name, tensor in features.items()}
+        write_whole(path, lambda place: save_file(plain, place), "ZSAD_CACHE", durable=False)
         self._used = self.used + size
         return True
 

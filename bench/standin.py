@@ -1,6 +1,6 @@
 """Generated stand-in datasets, brought through the same preparation as the real ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.catalog import CATALOG
@@ -16,7 +16,6 @@ def stand_in_folders(
     keys: Sequence[str] | None = None,
     scale: str = "demo",
     seed: int = 0,
-    heard: Callable[[str], None] = lambda key: None,
 ) -> list[Folder]:
     """Generate and prepare stand-ins below `root` (what is there already stays), and open them.
 
@@ -31,7 +30,6 @@ def stand_in_folders(
     )
     folders = []
     for key in wanted:
-        heard(key)
         if not (prepared / CATALOG[key].folders[0] / "meta.json").exists():
             prepare(key, raws[key], prepared)
         folders.append(open_dataset(key, prepared))

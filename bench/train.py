@@ -18,13 +18,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.collect import Machine, ahead
+from bench.collect import Machine, ahead, batches
 from bench.encode import Encoder
 from bench.errors import BenchError
 from bench.planner import Library
 from bench.protocol import MethodRequest
 from bench.provenance import provenance
-from bench.trained import Trained, write_whole
+from bench.trained import Trained
+from bench.whole import write_whole
 from datasets.images import read_image, read_mask, resize_mask
 from datasets.mosaic import draw_four, mosaic
 from datasets.samples import ClassData, Folder, Sample
@@ -204,14 +205,7 @@ class _Trainer:
         def read(index: int) -> tuple[str | None, Tensor | None, np.ndarray, Example]:
             return self._read(epoch, index)
 
-        batch = []
-        for item in ahead(order, read, self.machine.workers, size):
-            batch.append(item)
-            if len(batch) == size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+        yield from batches(ahead(order, read, self.machine.workers, size), size)
 
     def _read(self, epoch: int, index: int) -> tuple[str | None, Tensor | None, np.ndarray, Example]:
         """Return digest (None for a mosaic), network input (None if its features are kept), mask, example."""
@@ -281,8 +275,9 @@ class _Progress:
             "optimiser": self.optimiser.state_dict(),
             "curve": curve,
         }
-        write_whole(self.path, lambda path: torch.save(state, path))
-        write_whole(self.epochs / f"epoch_{len(curve)}.safetensors", lambda path: save_file(tensors, path))
+        epoch = self.epochs / f"epoch_{len(curve)}.safetensors"
+        write_whole(self.path, lambda path: torch.save(state, path), "--weights-root")
+        write_whole(epoch, lambda path: save_file(tensors, path), "--weights-root")
 
     def drop(self) -> None:
         """Forget the state: the training is finished."""

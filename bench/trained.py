@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,9 @@ class Trained:
         """Write tensors and record to one safetensors file, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self))
         plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        write_whole(path, lambda place: save_file(plain, place, metadata={"zsad-bench": text}))
+        write_whole(
+            path, lambda place: save_file(plain, place, metadata={"zsad-bench": text}), "--weights-root"
+        )
 
 
 def read_trained(path: Path) -> Trained | None:
@@ -53,21 +54,3 @@ def read_trained(path: Path) -> Trained | None:
     except (SafetensorError, OSError) as error:
         raise BenchError(f"{path} is not a readable safetensors file ({error}); train it again") from error
     return None if text is None else Trained(**json.loads(text))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}; choose another --weights-root") from error
-    place = Path(temporary)
-    try:
-        write(place)
-        place.chmod(0o644)
-        place.replace(path)
-    except BaseException:
-        place.unlink(missing_ok=True)
-        raise

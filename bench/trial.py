@@ -1,7 +1,7 @@
 """Does a method keep its contract? A report on generated data, for whoever writes one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,19 +130,13 @@ def _same(what: str, one: Prediction, other: Prediction, tolerance: float) -> Fi
 
 
 def _one_by_one(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:
-    return _joined(
-        lambda index: _ask(model, images[index : index + 1], prompts[index : index + 1]), range(len(images))
-    )
+    parts = [_ask(model, image[None], [prompt]) for image, prompt in zip(images, prompts, strict=True)]
+    return Prediction(torch.cat([part.scores for part in parts]), torch.cat([part.maps for part in parts]))
 
 
 def _reversed(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:
     answer = _ask(model, images.flip(0), prompts[::-1])
     return Prediction(answer.scores.flip(0), answer.maps.flip(0))
-
-
-def _joined(ask: Callable[[int], Prediction], indices: range) -> Prediction:
-    parts = [ask(index) for index in indices]
-    return Prediction(torch.cat([part.scores for part in parts]), torch.cat([part.maps for part in parts]))
 
 
 def report(request: MethodRequest, findings: Sequence[Finding]) -> str:

@@ -3,9 +3,9 @@
 import argparse
 
 from bench.cli.common import add_methods, add_roots, cell_store, dataset_keys, home_source, parse_pairs
+from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
-from bench.cli.train import add_machine, add_seeds, feature_cache, seeds_of, train_with_progress
-from bench.collect import Machine, choose_device
+from bench.cli.train import add_seeds, seeds_of, train_with_progress
 from bench.cross import plan_cross
 from bench.digests import DigestCache
 from bench.plan import Settings, summary
@@ -35,15 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=tuple(FORMATS), default="md")
     add_seeds(parser)
     add_roots(parser, "data", "weights", "results")
-    add_machine(parser)
+    add_machine(parser, cache=20.0)
     parser.add_argument("--dry-run", action="store_true", help="print plan and cost, and stop")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     digest = DigestCache()
-    cache = feature_cache(parsed.feature_cache, digest)
-    machine = Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers, cache)
+    machine = machine_of(parsed, digest)
     library = Library(parsed.weights_root, digest)
     requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
     sources = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.sources)]

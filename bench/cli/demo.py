@@ -1,12 +1,12 @@
 """Everything at once, offline: generated datasets, small models, all methods, the paper-layout table."""
 
 import argparse
-import os
 from pathlib import Path
 
+from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
-from bench.collect import Machine, choose_device
 from bench.demo import HEADLINE, Demo, demo_requests
+from bench.digests import DigestCache
 from bench.plan import summary
 from bench.tables import build, render, write_tables
 
@@ -19,9 +19,7 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--root", type=Path, default=Path("demo"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
+    add_machine(parser, cache=0.0)
 
 
 def main(parsed: argparse.Namespace) -> int:
@@ -30,7 +28,7 @@ def main(parsed: argparse.Namespace) -> int:
     print(f"generating and preparing stand-in datasets in {parsed.root} (kept for the next time)", flush=True)
     plan = demo.prepare()
     print(summary(plan), flush=True)
-    machine = Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers)
+    machine = machine_of(parsed, DigestCache())
     outcome = run_with_progress(plan, demo.store, machine)
     wanted = {cell.key for cell in plan.wanted}
     table = build(

@@ -1,7 +1,6 @@
 """Measure methods on datasets. Finished cells are kept and skipped; run it again to go on."""
 
 import argparse
-import os
 import sys
 from typing import Any
 
@@ -18,8 +17,8 @@ from bench.cli.common import (
     open_folders,
     parse_pairs,
 )
-from bench.cli.train import add_cache, feature_cache
-from bench.collect import PRECISIONS, Machine, choose_device
+from bench.cli.machine import add_machine, machine_of
+from bench.collect import PRECISIONS, Machine
 from bench.digests import DigestCache
 from bench.errors import BenchError
 from bench.plan import Job, Permissions, Plan, Settings, Task, summary
@@ -61,13 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     number.add_argument("--metrics-mode", choices=("exact", "streaming"), default="exact")
     number.add_argument("--aupro-flavour", choices=("numpy1", "numpy2"), default="numpy1")
     number.add_argument("--limit", type=int, metavar="N", help="at most N images a class; marked partial")
-    machine = parser.add_argument_group("what changes only speed")
-    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
-    machine.add_argument("--batch-size", type=int, default=8)
-    machine.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that read images"
-    )
-    add_cache(machine, default=0.0)
+    add_machine(parser, cache=0.0)
     run = parser.add_argument_group("the run")
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--force", action="store_true", help="compute cells that are here already again")
@@ -83,15 +76,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    for name in ("batch_size", "limit"):
-        value = getattr(parsed, name)
-        if value is not None and value < 1:
-            raise BenchError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    if parsed.limit is not None and parsed.limit < 1:
+        raise BenchError(f"--limit {parsed.limit}: must be at least 1")
     if not 0 <= parsed.mask_threshold < 255:
         raise BenchError(f"--mask-threshold {parsed.mask_threshold}: a grey value from 0 to 254")
-    device = choose_device(parsed.device)
-    store = cell_store(parsed.results)
     digest = DigestCache()
+    machine = machine_of(parsed, digest)
+    store = cell_store(parsed.results)
     requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
     folders, unopened = open_folders(parsed)
     plan = make_plan(
@@ -122,8 +113,7 @@ def main(parsed: argparse.Namespace) -> int:
         return 0
     if parsed.dry_run:
         return 0 if not (plan.refused or unopened) else 1
-    cache = feature_cache(parsed.feature_cache, digest)
-    outcome = run_with_progress(plan, store, Machine(device, parsed.batch_size, parsed.workers, cache))
+    outcome = run_with_progress(plan, store, machine)
     complete = not (outcome.failed or plan.refused or unopened)
     print(
         f"{len(outcome.finished)} cells written to {store.root}, {len(plan.done)} were there, "

@@ -1,17 +1,16 @@
 """Train what a method learns, by its recipe, on labelled sources. Interrupted training goes on."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
-from bench.collect import Machine, choose_device
-from bench.digests import DigestCache, cache_folder
+from bench.cli.machine import add_machine, machine_of
+from bench.collect import Machine
+from bench.digests import DigestCache
 from bench.errors import BenchError
-from bench.features import FeatureCache
 from bench.planner import Library
 from bench.protocol import parse_methods
 from bench.train import TrainJob, TrainListener, make_job, train
@@ -36,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_seeds(parser)
     add_roots(parser, "data", "weights")
-    add_machine(parser)
+    add_machine(parser, cache=20.0)
     parser.add_argument("--force", action="store_true", help="train again what is here already")
 
 
@@ -44,35 +43,6 @@ def add_seeds(parser: argparse.ArgumentParser) -> None:
     """Add `--seed` and `--seeds`."""
     parser.add_argument("--seed", type=int, help="seed of the training (default: the recipe's)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="so many, from the first one up")
-
-
-def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add what changes only speed."""
-    machine = parser.add_argument_group("what changes only speed")
-    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
-    machine.add_argument("--batch-size", type=int, default=8, help="images at once in evaluation")
-    machine.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
-    add_cache(machine, default=20.0)
-
-
-def add_cache(parser: Any, default: float) -> None:
-    """Add `--feature-cache`."""
-    parser.add_argument(
-        "--feature-cache",
-        type=float,
-        default=default,
-        metavar="GB",
-        help="keep what frozen encoders say, up to this size, in the cache folder (ZSAD_CACHE); 0: do not "
-        "(default: %(default)g)",
-    )
-
-
-def feature_cache(gigabytes: float, digest: DigestCache) -> FeatureCache | None:
-    """Return the feature cache of the asked size; None for 0."""
-    if gigabytes < 0:
-        raise BenchError(f"--feature-cache {gigabytes:g}: a size in GB, or 0")
-    limit = int(gigabytes * 1e9)
-    return FeatureCache(cache_folder() / "features", limit, digest) if limit else None
 
 
 def seeds_of(recipe_seed: int, parsed: argparse.Namespace) -> range:
@@ -86,12 +56,7 @@ def seeds_of(recipe_seed: int, parsed: argparse.Namespace) -> range:
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     digest = DigestCache()
-    machine = Machine(
-        choose_device(parsed.device),
-        parsed.batch_size,
-        parsed.workers,
-        feature_cache(parsed.feature_cache, digest),
-    )
+    machine = machine_of(parsed, digest)
     library = Library(parsed.weights_root, digest)
     requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
     seeds = [seeds_of(request.recipe.seed, parsed) for request in requests]

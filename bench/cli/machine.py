@@ -1,0 +1,38 @@
+"""Arguments that change only speed, and the machine they describe."""
+
+import argparse
+import os
+
+from bench.collect import Machine, choose_device
+from bench.digests import DigestCache, cache_folder
+from bench.errors import BenchError
+from bench.features import FeatureCache
+
+
+def add_machine(parser: argparse.ArgumentParser, *, cache: float) -> None:
+    """Add `--device`, `--batch-size`, `--workers` and `--feature-cache` with its default in GB."""
+    machine = parser.add_argument_group("what changes only speed")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n")
+    machine.add_argument("--batch-size", type=int, default=8, help="images at once in evaluation")
+    machine.add_argument(
+        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that read images"
+    )
+    machine.add_argument(
+        "--feature-cache",
+        type=float,
+        default=cache,
+        metavar="GB",
+        help="keep what frozen encoders say, up to this size, in the cache folder (ZSAD_CACHE); 0: do not "
+        "(default: %(default)g)",
+    )
+
+
+def machine_of(parsed: argparse.Namespace, digest: DigestCache) -> Machine:
+    """Return the machine that the arguments describe; raises `BenchError` for what cannot be."""
+    if parsed.batch_size < 1:
+        raise BenchError(f"--batch-size {parsed.batch_size}: must be at least 1")
+    if parsed.feature_cache < 0:
+        raise BenchError(f"--feature-cache {parsed.feature_cache:g}: a size in GB, or 0")
+    limit = int(parsed.feature_cache * 1e9)
+    cache = FeatureCache(cache_folder() / "features", limit, digest) if limit else None
+    return Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers, cache)
