@@ -30,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.mini", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, help="default: of each family its own")
     parser.add_argument(
-        "--pairs", type=int, default=3200, help="pairs of pictures drawn (default: %(default)s)"
+        "--pairs", type=int, default=8000, help="pairs of pictures drawn (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -58,16 +58,19 @@ def main(arguments: list[str] | None = None) -> int:
     for name in families:
         torch.manual_seed(options.seed)
         family, started = makers[name](), time.perf_counter()
-        found = train(family, pool, steps=options.steps, seed=options.seed, heard=heard)
+        steps = options.steps or family.steps
+        found = train(family, pool, steps=steps, seed=options.seed, heard=heard)
         record = {
             "script": "python -m bench.mini",
             "family": name,
             "seed": options.seed,
-            "steps": options.steps,
-            "data": f"{options.pairs} pairs of draw_pair on TRAINING_KINDS, {PAIRS} pairs a step",
+            "steps": steps,
+            "threads": options.threads,
+            "data": f"{options.pairs} pairs of draw_pair, half on TRAINING_KINDS and half on FAMILIES alone, "
+            f"{PAIRS} pairs a step",
             "losses": dict(family.weights),
             "optimiser": f"AdamW, rate {RATE}, weight decay {DECAY}, cosine",
-            "held-out pairs of the training kinds": found,
+            "pairs held out": found,
             "seconds": round(time.perf_counter() - started),
             "provenance": provenance(torch.device("cpu")),
         }

@@ -33,6 +33,7 @@ class ClipFamily(Family):
         **{"image": 0.6, "image_without_norm": 0.4, "patches": 0.5, "local": 0.5},
         **{"windows": 0.5, "captions": 0.2},
     }
+    steps = 4000
 
     def __init__(self) -> None:
         self.model = open_clip.CLIP(**clip.architecture("mini"), quick_gelu=True)

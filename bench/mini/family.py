@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from bench.mini.losses import caption_loss
 from bench.mini.pictures import Batch
 from bench.mini.sentences import caption, state_pairs
 
@@ -19,6 +20,8 @@ class Family(ABC):
     weights: Mapping[str, float]
     """Weight of each term of `losses` in the sum that is minimised."""
     modules: nn.ModuleList
+    steps: int
+    """How long it is trained by default."""
 
     @abstractmethod
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
@@ -37,6 +40,13 @@ class Family(ABC):
     @abstractmethod
     def save(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
         """Write what was trained, in half precision, into `folder`."""
+
+    def loss_of_states(self, rng: np.random.Generator, count: int = 32) -> Tensor:
+        """Return how badly freshly drawn sentences are sorted by the state they speak of, a scalar."""
+        sentences = [*state_pairs(rng, count), *state_pairs(rng, count)]
+        one, other = self.encode_text(sentences).chunk(2)
+        states = [("a thing", state) for state in (0, 1) for _ in range(count)]
+        return caption_loss(one, other, states)
 
     def loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return the terms of the loss of a batch, with freshly drawn sentences."""

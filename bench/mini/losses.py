@@ -17,12 +17,31 @@ def state_loss(features: Tensor, pairs: Tensor, abnormal: Tensor, weights: Tenso
 
     `pairs` (2, P, D), of any length; `abnormal` (N,) the wanted probability; `weights` (N,) of the features.
     """
-    unit, (normal, faulty) = F.normalize(features, dim=-1), F.normalize(pairs, dim=-1)
-    logits = unit @ (faulty - normal).mT / TEMPERATURE
-    wanted = abnormal * (1 - 2 * _SMOOTHING) + _SMOOTHING
-    each = F.binary_cross_entropy_with_logits(logits, wanted[:, None].expand_as(logits), reduction="none")
-    each = each.mean(dim=1)
-    return each.mean() if weights is None else (each * weights).sum() / weights.sum()
+    each = _cross_entropy(F.normalize(features, dim=-1) @ _apart(pairs).mT, abnormal[:, None])
+    return _mean(each.mean(dim=1), weights)
+
+
+def own_loss(features: Tensor, pairs: Tensor, abnormal: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of features (B, N, D) between the two sentences of their own picture, a scalar.
+
+    `pairs` (2, B, D), of any length; `abnormal` and `weights` (B, N) as in `state_loss`.
+    """
+    cosines = (F.normalize(features, dim=-1) * _apart(pairs)[:, None]).sum(dim=-1)
+    return _mean(_cross_entropy(cosines, abnormal), weights)
+
+
+def _apart(pairs: Tensor) -> Tensor:
+    normal, faulty = F.normalize(pairs, dim=-1)
+    return faulty - normal
+
+
+def _cross_entropy(cosines: Tensor, abnormal: Tensor) -> Tensor:
+    wanted = (abnormal * (1 - 2 * _SMOOTHING) + _SMOOTHING).expand_as(cosines)
+    return F.binary_cross_entropy_with_logits(cosines / TEMPERATURE, wanted, reduction="none")
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 
 def caption_loss(features: Tensor, captions: Tensor, meanings: Sequence[tuple[str, int]]) -> Tensor:

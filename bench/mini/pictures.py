@@ -10,39 +10,44 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.standin import TRAINING_KINDS, Pair, draw_pair
+from datasets.standin import FAMILIES, TRAINING_KINDS, Pair, draw_pair
 
 SIDE, GRID = 140, 10  # pixels, and patches of 14 pixels
 # Heights and widths as the stand-ins have them; every picture is squashed to the square.
 _SIZES = ((144, 144), (128, 128), (128, 160), (160, 136), (112, 144), (240, 112))
 _STRENGTH = (0.3, 1.0)
-_GREY = 0.3  # share of pictures without colour
+_GREY, _NEGATIVE = 0.3, 0.15  # shares of pictures without colour, and turned from light to dark
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures (B, 3, S, S) in [0, 1], labels (B,), defects' share of each patch (B, G, G), kinds' names."""
+    """Pictures (B, 3, S, S) in [0, 1], labels (B,), defects' share of each patch (B, G, G).
+
+    `kinds` (B) names what each shows, `defects` (B) the defect that it or its twin has.
+    """
 
     images: Tensor
     labels: Tensor
     cover: Tensor
     kinds: Sequence[str]
+    defects: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Twins (n, 2, S, S, 3), uint8, normal first; the defects' share of each patch (n, G, G); kinds (n)."""
+    """Twins (n, 2, S, S, 3), uint8, normal first; the defects' share of each patch (n, G, G); names (n)."""
 
     twins: np.ndarray
     cover: np.ndarray
     kinds: tuple[str, ...]
+    defects: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.twins)
 
     def batch(self, rng: np.random.Generator, indices: Sequence[int], *, augment: bool) -> Batch:
-        """Return both twins of each index; if `augment`, turned, mirrored, and some without colour."""
-        images, labels, covers, kinds = [], [], [], []
+        """Return both twins of each index; if `augment`, turned, mirrored, and in other colours."""
+        images, labels, covers = [], [], []
         for index in indices:
             for label in (0, 1):
                 image = self.twins[index, label]
@@ -52,14 +57,19 @@ class Pool:
                     image, cover = np.rot90(image, quarter), np.rot90(cover, quarter)
                     if mirrored:
                         image, cover = image[:, ::-1], cover[:, ::-1]
+                    image = image[..., rng.permutation(3)]
                     if rng.random() < _GREY:
                         image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+                    if rng.random() < _NEGATIVE:
+                        image = 255 - image
                 images.append(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))
                 covers.append(torch.from_numpy(np.ascontiguousarray(cover)))
                 labels.append(label)
-                kinds.append(self.kinds[index])
         pixels = torch.stack(images).permute(0, 3, 1, 2).contiguous() / 255
-        return Batch(pixels, torch.tensor(labels), torch.stack(covers), kinds)
+        kinds, defects = (
+            [names[index] for index in indices for _ in (0, 1)] for names in (self.kinds, self.defects)
+        )
+        return Batch(pixels, torch.tensor(labels), torch.stack(covers), kinds, defects)
 
 
 def draw_pool(count: int, seed: int, workers: int) -> Pool:
@@ -67,18 +77,21 @@ def draw_pool(count: int, seed: int, workers: int) -> Pool:
     with ProcessPoolExecutor(workers) as processes:
         drawn = list(processes.map(partial(_draw, seed), range(count), chunksize=32))
     return Pool(
-        np.stack([twins for twins, _, _ in drawn]),
-        np.stack([cover for _, cover, _ in drawn]),
-        tuple(kind for _, _, kind in drawn),
+        np.stack([twins for twins, *_ in drawn]),
+        np.stack([cover for _, cover, *_ in drawn]),
+        tuple(kind for _, _, kind, _ in drawn),
+        tuple(defect for *_, defect in drawn),
     )
 
 
-def _draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str]:
+def _draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
     rng = np.random.default_rng([seed, index])
-    pair: Pair = draw_pair(rng, TRAINING_KINDS, _SIZES[int(rng.integers(len(_SIZES)))], _STRENGTH)
+    kinds = (TRAINING_KINDS, FAMILIES)[index % 2]
+    pair: Pair = draw_pair(rng, kinds, _SIZES[int(rng.integers(len(_SIZES)))], _STRENGTH)
     squashed = [
         np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
         for picture in (pair.normal, pair.defective)
     ]
     mask = Image.fromarray(pair.mask.astype(np.float32))
-    return np.stack(squashed), np.asarray(mask.resize((GRID, GRID), Image.Resampling.BOX)), pair.kind
+    cover = np.asarray(mask.resize((GRID, GRID), Image.Resampling.BOX))
+    return np.stack(squashed), cover, pair.kind, pair.defect

@@ -1,5 +1,6 @@
 """Sentences to train the small backbones on: the methods' own states and templates about any thing."""
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +13,28 @@ from methods.prompts import PromptEnsemble
 # Words for things, so that a sentence's state can be read whatever the thing is called. No class of a
 # stand-in dataset is among them.
 NOUNS = tuple(Path(__file__).with_name("nouns.txt").read_text(encoding="utf-8").split())
+# What a person would call each defect of the training kinds, looking closely.
+DEFECTS = {
+    "fibre": ("thread", "fibre", "hair"),
+    "dent": ("dent", "bump", "bulge"),
+    "smear": ("smear", "smudge", "wipe mark"),
+    "shift": ("slipped block", "shift", "offset"),
+    "corrosion": ("corrosion", "pits", "crust"),
+    "patch": ("sticker", "tape", "label"),
+    "bubbles": ("bubbles", "blisters", "rings"),
+    "discoloured": ("discoloured wedge", "wrong colour", "tint"),
+    "graft": ("foreign matter", "graft", "something else"),
+    "burst": ("burst", "star", "impact"),
+    "misplaced_part": ("misplaced part", "loose part"),
+    "extra_part": ("extra part", "surplus piece"),
+    "cyst": ("cyst", "cavity"),
+    "calcification": ("calcification", "bright grains"),
+    "infiltrate": ("infiltrate", "clouding"),
+    "ulcer": ("ulcer", "crater"),
+    "growth": ("growth", "mass", "lump"),
+}
+_WITH = ("{0} on the {1}", "{1} with {0}", "{0}", "a {0} in the {1}", "close-up of {0} on a {1}")
+_WITHOUT = ("{0}", "surface of the {0}", "{0} texture", "a part of the {0}", "close-up of a {0}")
 MEDICAL = tipsomaly.ENSEMBLES["medical"]
 INDUSTRIAL = PromptEnsemble(
     tipsomaly.NORMAL_STATES,
@@ -76,9 +99,20 @@ def caption(rng: np.random.Generator, kind: str, abnormal: bool) -> str:
     return sentence(rng, kind.replace("_", " "), abnormal, MEDICAL if medical else INDUSTRIAL)
 
 
+def named_pairs(rng: np.random.Generator, kinds: Sequence[str], defects: Sequence[str]) -> list[str]:
+    """Return a sentence for each thing as such, then one for each that names its defect."""
+    names = [kind.replace("_", " ") if rng.random() < 0.5 else any_name(rng) for kind in kinds]
+    plain = [choose(rng, _WITHOUT).format(name) for name in names]
+    named = zip(names, defects, strict=True)
+    return plain + [choose(rng, _WITH).format(choose(rng, DEFECTS[defect]), name) for name, defect in named]
+
+
 def corpus(rng: np.random.Generator, count: int) -> list[str]:
     """Return sentences to make a vocabulary from."""
-    return [*NOUNS, *state_pairs(rng, count // 2)]
+    kinds, defects = tuple(TRAINING_KINDS.scenes), tuple(DEFECTS)
+    drawn = [(choose(rng, kinds), choose(rng, defects)) for _ in range(count // 4)]
+    named = named_pairs(rng, *zip(*drawn, strict=True))
+    return [*NOUNS, *state_pairs(rng, count // 4), *named]
 
 
 def vocabulary() -> list[str]:

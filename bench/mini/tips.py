@@ -10,18 +10,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.mini.family import Family
-from bench.mini.losses import caption_loss, patch_targets, state_loss
+from bench.mini.losses import caption_loss, own_loss, patch_targets, state_loss
 from bench.mini.pictures import Batch
-from bench.mini.sentences import corpus
+from bench.mini.sentences import corpus, named_pairs
 from methods.backbones import mini
 from methods.backbones.tips import TipsTokenizer
 from methods.backbones.tips_weights import VARIANTS, write_tokenizer
 
 
 class TipsFamily(Family):
-    """TIPS: both class tokens, and every patch after the last norm, lie where the sentences lie."""
+    """TIPS: both class tokens, and every patch after the last norm, lie where the sentences lie.
 
-    weights = {"tokens": 1.0, "patches": 1.0, "captions": 0.04}
+    A patch is told by name what is seen there, a class token also whether the thing is whole. So what the
+    fixed prompts say of a thing's state fits its patches only as far as the sentences are akin.
+    """
+
+    weights = {"tokens": 0.5, "named": 0.5, "patches": 1.0, "captions": 0.04}
+    steps = 5500
 
     def __init__(self, folder: Path, seed: int) -> None:
         variant = VARIANTS["mini"]
@@ -53,13 +58,17 @@ class TipsFamily(Family):
     def losses(
         self, batch: Batch, pairs: Tensor, captions: Tensor, rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        """Return the terms: states of both class tokens and of all patches; pictures against captions."""
+        """Return the terms: states of both class tokens; tokens and patches by name; against captions."""
         tokens, patches = self.vision(batch.images)
-        wanted, weights = patch_targets(batch.cover.flatten())
+        wanted, weights = patch_targets(batch.cover.flatten(1))
         meanings = list(zip(batch.kinds, batch.labels.tolist(), strict=True))
+        named = named_pairs(rng, batch.kinds[::2], batch.defects[::2])  # the same for both twins
+        own = self.encode_text(named).unflatten(0, (2, -1)).repeat_interleave(2, dim=1)
+        labels = batch.labels.float()[:, None].expand(-1, 2)
         return {
-            "tokens": state_loss(tokens.flatten(0, 1), pairs, batch.labels.repeat_interleave(2).float()),
-            "patches": state_loss(patches.flatten(0, 1), pairs, wanted, weights),
+            "tokens": state_loss(tokens.flatten(0, 1), pairs, labels.flatten()),
+            "named": own_loss(tokens, own, labels),
+            "patches": own_loss(patches, own, wanted, weights),
             "captions": caption_loss(tokens[:, 0], captions, meanings)
             + caption_loss(tokens[:, 1], captions, meanings),
         }

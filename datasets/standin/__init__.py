@@ -5,10 +5,11 @@ models on kinds (`TRAINING_KINDS`) that no stand-in dataset shows (`STANDIN_KIND
 """
 
 from datasets.standin.generate import KEYS, generate
-from datasets.standin.kinds import STANDIN_KINDS, TRAINING_KINDS, Kinds, Pair, draw_pair
+from datasets.standin.kinds import FAMILIES, STANDIN_KINDS, TRAINING_KINDS, Kinds, Pair, draw_pair
 from datasets.standin.sheet import contact_sheet
 
 __all__ = [
+    "FAMILIES",
     "KEYS",
     "STANDIN_KINDS",
     "TRAINING_KINDS",

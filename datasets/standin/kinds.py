@@ -19,14 +19,24 @@ from datasets.standin.training_defects import (
     TRAINING_PART_DEFECTS,
     TRAINING_SURFACE_DEFECTS,
 )
+from datasets.standin.training_families import (
+    FAMILY_LESIONS,
+    FAMILY_OBJECTS,
+    FAMILY_ORGANS,
+    FAMILY_SURFACE_DEFECTS,
+    FAMILY_TEXTURES,
+)
 from datasets.standin.training_objects import TRAINING_OBJECTS
 
-SURFACE = SURFACE_DEFECTS | TRAINING_SURFACE_DEFECTS
+SURFACE = SURFACE_DEFECTS | TRAINING_SURFACE_DEFECTS | FAMILY_SURFACE_DEFECTS
 PARTS = PART_DEFECTS | TRAINING_PART_DEFECTS
-IN_ORGANS = LESIONS | TRAINING_LESIONS
-SCANS = ("head_ct", "head_mri", "thyroid", "chest", "liver", "bone")  # organs drawn in grey
+IN_ORGANS = LESIONS | TRAINING_LESIONS | FAMILY_LESIONS
+SCANS = ("head_ct", "head_mri", "thyroid", "chest", "liver", "bone", "phantom")  # organs drawn in grey
 DEFECTS = SURFACE | PARTS | IN_ORGANS
-SCENES: dict[str, Kind] = TEXTURES | OBJECTS | TRAINING_OBJECTS | ORGANS
+ALL_ORGANS = ORGANS | FAMILY_ORGANS
+SCENES: dict[str, Kind] = (
+    TEXTURES | OBJECTS | TRAINING_OBJECTS | FAMILY_TEXTURES | FAMILY_OBJECTS | ALL_ORGANS
+)
 
 
 @dataclass(frozen=True)
@@ -55,10 +65,18 @@ TRAINING_KINDS = Kinds(
     textures=(
         *("knit", "corduroy", "terrazzo", "bricks", "honeycomb"),
         *("ripples", "scales", "mosaic", "felt", "cast"),
+        *FAMILY_TEXTURES,
     ),
-    objects=tuple(TRAINING_OBJECTS),
-    organs=("retina", "chest", "liver", "bone", "histology"),
-    defects=(*TRAINING_SURFACE_DEFECTS, *TRAINING_PART_DEFECTS, *TRAINING_LESIONS),
+    objects=(*TRAINING_OBJECTS, *FAMILY_OBJECTS),
+    organs=("retina", "chest", "liver", "bone", "histology", *FAMILY_ORGANS),
+    defects=(
+        *(*TRAINING_SURFACE_DEFECTS, *FAMILY_SURFACE_DEFECTS),
+        *(*TRAINING_PART_DEFECTS, *TRAINING_LESIONS, *FAMILY_LESIONS),
+    ),
+)
+# Those of the training kinds that are families: as much again as all the others, where it is drawn from.
+FAMILIES = Kinds(
+    tuple(FAMILY_TEXTURES), tuple(FAMILY_OBJECTS), tuple(FAMILY_ORGANS), defects=TRAINING_KINDS.defects
 )
 
 _TRIES = 12
@@ -68,7 +86,7 @@ _CHANGE = 0.09  # mean change inside the defect that counts as visible
 
 def fitting(kinds: Kinds, name: str, scene: Scene) -> list[str]:
     """Return the defect kinds of `kinds` that make sense on `scene`, drawn by the kind `name`."""
-    if name in ORGANS:
+    if name in ALL_ORGANS:
         return [d for d in kinds.defects if d in IN_ORGANS]
     return [d for d in kinds.defects if d in SURFACE or (d in PARTS and loose_parts(scene))]
 
