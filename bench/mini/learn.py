@@ -1,7 +1,7 @@
 """What the trainable methods learn on the small backbones, by the suite's own training."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,9 +11,9 @@ from bench.collect import Machine
 from bench.demo import Demo, demo_requests
 from bench.digests import DigestCache
 from bench.planner import Library
-from bench.protocol import chosen_source, source_parts
+from bench.protocol import MethodRequest, chosen_source, source_parts
 from bench.standin import stand_in_folders
-from bench.train import make_job, train
+from bench.train import TrainJob, make_job, train
 from datasets.samples import Folder
 from methods.backbones import mini
 
@@ -24,7 +24,7 @@ def learn(root: Path, packed: Path, heard: Callable[[str], None]) -> list[Path]:
     `root` is the demo's folder, where the data are; the backbones in `packed` are used, and what is learned
     goes there too.
     """
-    folders = {folder.entry.key: folder for folder in stand_in_folders(Demo(root).data) if folder.entry}
+    folders = by_key(stand_in_folders(Demo(root).data))
     with TemporaryDirectory() as work:
         return _learn(folders, Path(work), packed, heard)
 
@@ -33,13 +33,10 @@ def _learn(
     folders: Mapping[str, Folder], work: Path, packed: Path, heard: Callable[[str], None]
 ) -> list[Path]:
     digest, machine = DigestCache(), Machine(torch.device("cpu"))
-    mini.install(work, packed)
+    mini.install(work, packed, learned=False)
     library, written = Library(work, digest), []
     for request in demo_requests():
-        sources = {chosen_source(request, target, None) for target in folders} - {None}
-        for source in sorted(map(str, sources)):
-            wanted = [folders[key] for key in source_parts(source)]
-            job = make_job(request, wanted, int(source.partition("~")[2]), library)
+        for job, _ in jobs(request, folders, library):
             heard(f"training {job}")
             made = train(job, machine, digest)
             place = packed / mini.LEARNED / made.relative_to(work)
@@ -47,3 +44,22 @@ def _learn(
             shutil.copyfile(made, place)
             written.append(place)
     return written
+
+
+def by_key(folders: list[Folder]) -> dict[str, Folder]:
+    """Return stand-in folders by the keys of the datasets they stand in for."""
+    return {folder.entry.key: folder for folder in folders if folder.entry}
+
+
+def jobs(
+    request: MethodRequest, folders: Mapping[str, Folder], library: Library, later: int = 0
+) -> Iterator[tuple[TrainJob, list[Folder]]]:
+    """Yield the trainings that the protocol asks for, each with the targets that its weights are for.
+
+    The seed is the recipe's, `later` counted on; nothing for a method that learns nothing.
+    """
+    sources = {target: chosen_source(request, target, None) for target in folders}
+    for source in sorted({each for each in sources.values() if each}):
+        seed = int(source.partition("~")[2]) + later
+        job = make_job(request, [folders[key] for key in source_parts(source)], seed, library)
+        yield job, [folders[target] for target, own in sources.items() if own == source]

@@ -38,7 +38,7 @@ def train(
         betas=(0.9, 0.95),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
-    _sort_sentences(family, rng)
+    sort_sentences(family, rng)
     usable, started = len(pool) - HELD_OUT, time.perf_counter()
     means: dict[str, float] = {}
     family.modules.train()
@@ -62,7 +62,8 @@ def train(
     return found
 
 
-def _sort_sentences(family: Family, rng: np.random.Generator) -> None:
+def sort_sentences(family: Family, rng: np.random.Generator) -> None:
+    """Train the sentence encoder alone until sentences of one state lie together."""
     trained = [each for each in family.modules.parameters() if each.requires_grad]
     optimiser = torch.optim.Adam(trained, lr=RATE)
     for _ in range(SORTING):

@@ -19,13 +19,8 @@ from datasets.standin.training_defects import (
     TRAINING_PART_DEFECTS,
     TRAINING_SURFACE_DEFECTS,
 )
-from datasets.standin.training_families import (
-    FAMILY_LESIONS,
-    FAMILY_OBJECTS,
-    FAMILY_ORGANS,
-    FAMILY_SURFACE_DEFECTS,
-    FAMILY_TEXTURES,
-)
+from datasets.standin.training_families import FAMILY_OBJECTS, FAMILY_ORGANS, FAMILY_TEXTURES
+from datasets.standin.training_family_defects import FAMILY_LESIONS, FAMILY_SURFACE_DEFECTS
 from datasets.standin.training_objects import TRAINING_OBJECTS
 
 SURFACE = SURFACE_DEFECTS | TRAINING_SURFACE_DEFECTS | FAMILY_SURFACE_DEFECTS

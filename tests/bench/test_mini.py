@@ -8,13 +8,16 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from bench.mini import report
 from bench.mini.clip import ClipFamily
 from bench.mini.family import Family
-from bench.mini.losses import state_loss
+from bench.mini.losses import own_loss, state_loss
 from bench.mini.pictures import GRID, SIDE, Pool, draw_pool
-from bench.mini.sentences import NOUNS, any_name, state_pairs
+from bench.mini.sentences import DEFECTS, NOUNS, any_name, named_pairs, state_pairs
 from bench.mini.tips import TipsFamily
-from bench.mini.train import PAIRS
+from bench.mini.train import PAIRS, sort_sentences
+from bench.protocol import MethodRequest
+from datasets.standin import STANDIN_KINDS, TRAINING_KINDS
 from datasets.standin.recipes import RECIPES
 from methods.backbones import clip, mini, tips_weights
 from methods.backbones.tips import TipsTokenizer
@@ -111,6 +114,24 @@ def test_no_stand_in_is_called_by_a_word_that_was_trained() -> None:
     assert len(drawn) > 200
 
 
+def test_sentences_name_the_defects_of_training_and_no_other() -> None:
+    assert set(DEFECTS) == set(TRAINING_KINDS.defects)
+    words = {word for names in DEFECTS.values() for name in names for word in name.split()}
+    assert not words & {word for kind in STANDIN_KINDS.defects for word in kind.split("_")} - {"part"}
+    plain, named = np.reshape(named_pairs(np.random.default_rng(0), ["gear"] * 9, ["dent"] * 9), (2, 9))
+    assert all(any(word in sentence for word in DEFECTS["dent"]) for sentence in named)
+    assert not any(any(word in sentence for word in DEFECTS["dent"]) for sentence in plain)
+
+
+def test_sentences_are_sorted_by_state_before_pictures_come(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    family, rng = TipsFamily(tmp_path, 0), np.random.default_rng(0)
+    before = family.loss_of_states(rng).item()
+    sort_sentences(family, rng)
+    perfect = np.log(32)  # every sentence has 32 of its state among 64
+    assert family.loss_of_states(rng).item() - perfect < 0.25 * (before - perfect)
+
+
 def test_the_same_pairs_are_drawn_by_any_number_of_workers(pool: Pool) -> None:
     again = draw_pool(3, seed=99, workers=2)
     assert np.array_equal(again.twins, pool.twins[:3]) and np.array_equal(again.cover, pool.cover[:3])
@@ -158,3 +179,24 @@ def test_state_loss_falls_towards_the_wanted_state() -> None:
     sides = torch.stack([pairs[0, 0] + 0.95 * pairs[1, 0], pairs[1, 0] + 0.95 * pairs[0, 0]])
     right, wrong = (state_loss(sides, pairs, torch.tensor(wanted)) for wanted in ([0.0, 1.0], [1.0, 0.0]))
     assert right < 0.15 < wrong
+    # Of its own pair only: the other picture's sentences do not count.
+    own = torch.cat([pairs, pairs.flip(0)], dim=1)
+    features = torch.stack([sides, sides.flip(0)])
+    wanted = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    assert own_loss(features, own, wanted) < 0.15 < own_loss(features, own, 1 - wanted)
+
+
+@pytest.mark.slow
+def test_the_report_holds_every_method_and_what_training_gained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [MethodRequest("chance"), MethodRequest("oracle"), MethodRequest("vand", "mini")]
+    monkeypatch.setattr(report, "demo_requests", lambda: few)
+    assert report.main(["--seeds", "0", "--scale", "tiny", "--root", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("demo: generated data, small models; not the paper's numbers")
+    rows = {row.split("|")[1].strip(): row.split("|")[2:-1] for row in printed.splitlines()[-3:]}
+    assert [cell.strip() for cell in rows["oracle"]] == ["100.0", "100.0", "-", "-"]
+    assert rows["chance"][2:] == [" - ", " - "]
+    after, before, gain = map(float, rows["vand"][1:])
+    assert gain == pytest.approx(after - before, abs=0.11)

@@ -44,7 +44,7 @@ def test_datasets_show_the_standin_kinds_and_no_other() -> None:
 def test_pairs_differ_where_the_mask_says(kinds: Kinds) -> None:
     seen: Counter[str] = Counter()
     shares, inside, outside = [], [], []
-    for k in range(150):
+    for k in range(300):
         pair = draw_pair(stream("pairs", k), kinds, 64)
         assert pair.kind in kinds.scenes and pair.defect in kinds.defects
         seen.update((pair.kind, pair.defect))

@@ -19,11 +19,11 @@ LEARNED = "learned"
 _ROWS = "token_embedding.weight"
 
 
-def install(root: Path, packed: Path = HERE) -> list[Path]:
-    """Write the small backbones, and what was learned on them, below the weights root; returns new files.
+def install(root: Path, packed: Path = HERE, *, learned: bool = True) -> list[Path]:
+    """Write the small backbones, and (if `learned`) what was learned on them, below the weights root.
 
-    Files that are there stay. The same bytes are written everywhere. Raises `FileNotFoundError` or
-    `ValueError` naming a packed file that is missing or damaged.
+    Returns the new files; files that are there stay. The same bytes are written everywhere. Raises
+    `FileNotFoundError` or `ValueError` naming a packed file that is missing or damaged.
     """
     files = tips_weights.weight_files("mini")
     places = {role: root / file.name for role, file in files.items()}
@@ -44,7 +44,8 @@ def install(root: Path, packed: Path = HERE) -> list[Path]:
         states.write(unpacked(state), place)
         written.append(place)
     copies = {packed / TOKENIZER: places["tokenizer"]}
-    copies |= {path: root / path.relative_to(packed / LEARNED) for path in _learned(packed)}
+    if learned:
+        copies |= {path: root / path.relative_to(packed / LEARNED) for path in _learned(packed)}
     for source, target in copies.items():
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
