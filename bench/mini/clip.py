@@ -33,7 +33,7 @@ class ClipFamily(Family):
         **{"image": 0.6, "image_without_norm": 0.4, "patches": 0.5, "local": 0.5},
         **{"windows": 0.5, "captions": 0.2},
     }
-    steps = 4000
+    steps = 2400
 
     def __init__(self) -> None:
         self.model = open_clip.CLIP(**clip.architecture("mini"), quick_gelu=True)
@@ -53,6 +53,10 @@ class ClipFamily(Family):
         """Return embeddings (n, E), not of unit length."""
         tokens = clip.trimmed(clip.tokenize(sentences))
         return clip.text_pass(self.model, tokens, embeddings=self.model.token_embedding(self.rows[tokens]))
+
+    def sentence_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the sentence encoder."""
+        return [each for name, each in self.model.named_parameters() if not name.startswith("visual.")]
 
     def _embedded(self, images: Tensor) -> Tensor:
         normalised = (images - self.mean) / self.deviation

@@ -28,6 +28,10 @@ class Family(ABC):
         """Return features (n, D), not of unit length."""
 
     @abstractmethod
+    def sentence_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the sentence encoder."""
+
+    @abstractmethod
     def losses(
         self, batch: Batch, pairs: Tensor, captions: Tensor, rng: np.random.Generator
     ) -> dict[str, Tensor]:

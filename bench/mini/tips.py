@@ -26,7 +26,7 @@ class TipsFamily(Family):
     """
 
     weights = {"tokens": 0.5, "named": 0.5, "patches": 1.0, "captions": 0.04}
-    steps = 5500
+    steps = 3000
 
     def __init__(self, folder: Path, seed: int) -> None:
         variant = VARIANTS["mini"]
@@ -54,6 +54,10 @@ class TipsFamily(Family):
         longest = int((1 - paddings).sum(dim=1).max())
         encoded: Tensor = self.text(ids[:, :longest], paddings[:, :longest])
         return encoded
+
+    def sentence_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the sentence encoder."""
+        return list(self.text.parameters())
 
     def losses(
         self, batch: Batch, pairs: Tensor, captions: Tensor, rng: np.random.Generator
