@@ -120,7 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     digest, machine = DigestCache(), Machine(torch.device("cpu"))
     print(f"{HEADLINE}\n")
-    print(f"Means over the stand-ins in percent, {len(options.seeds)} seeds (mean ± standard deviation).\n")
+    seeds = ", ".join(map(str, options.seeds))
+    print(f"Means over the stand-ins in percent; mean ± standard deviation over the seeds {seeds}.\n")
     print("| | image AUROC | pixel AUROC | pixel AUROC before training | gain by seed |")
     print("|---|---|---|---|---|")
     for request in demo_requests():
