@@ -14,7 +14,7 @@ from bench.mini.family import Family
 from bench.mini.learn import learn
 from bench.mini.pictures import draw_pool
 from bench.mini.tips import TipsFamily
-from bench.mini.train import DECAY, PAIRS, RATE, train
+from bench.mini.train import DECAY, PAIRS, RATE, SLOWER, train
 from bench.provenance import provenance
 from methods.backbones import mini
 
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             "data": f"{options.pairs} pairs of draw_pair, half on TRAINING_KINDS and half on FAMILIES alone, "
             f"{PAIRS} pairs a step",
             "losses": dict(family.weights),
-            "optimiser": f"AdamW, rate {RATE}, weight decay {DECAY}, cosine",
+            "optimiser": f"AdamW, rate {RATE} (sentences {RATE * SLOWER}), weight decay {DECAY}, cosine",
             "pairs held out": found,
             "seconds": round(time.perf_counter() - started),
             "provenance": provenance(torch.device("cpu")),

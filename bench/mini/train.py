@@ -73,8 +73,7 @@ def _groups(family: Family) -> list[dict[str, Any]]:
 
 def sort_sentences(family: Family, rng: np.random.Generator) -> None:
     """Train the sentence encoder alone until sentences of one state lie together."""
-    trained = [each for each in family.modules.parameters() if each.requires_grad]
-    optimiser = torch.optim.Adam(trained, lr=RATE)
+    optimiser = torch.optim.Adam(family.sentence_parameters(), lr=RATE)
     for _ in range(SORTING):
         loss = family.loss_of_states(rng)
         optimiser.zero_grad()

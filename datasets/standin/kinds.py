@@ -69,7 +69,7 @@ TRAINING_KINDS = Kinds(
         *(*TRAINING_PART_DEFECTS, *TRAINING_LESIONS, *FAMILY_LESIONS),
     ),
 )
-# Those of the training kinds that are families: as much again as all the others, where it is drawn from.
+# The families among the training kinds, to be drawn more often than their number would have it.
 FAMILIES = Kinds(
     tuple(FAMILY_TEXTURES), tuple(FAMILY_OBJECTS), tuple(FAMILY_ORGANS), defects=TRAINING_KINDS.defects
 )
