@@ -66,8 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
             "seed": options.seed,
             "steps": steps,
             "threads": options.threads,
-            "data": f"{options.pairs} pairs of draw_pair, half on TRAINING_KINDS and half on FAMILIES alone, "
-            f"{PAIRS} pairs a step",
+            "data": f"{options.pairs} pairs of draw_pair: textures, objects and organs by turns, every other "
+            f"of FAMILIES alone; {PAIRS} pairs a step",
             "losses": dict(family.weights),
             "optimiser": f"AdamW, rate {RATE} (sentences {RATE * SLOWER}), weight decay {DECAY}, cosine",
             "pairs held out": found,

@@ -13,6 +13,7 @@ from bench.mini.family import Family
 from bench.mini.losses import caption_loss, patch_targets, state_loss
 from bench.mini.pictures import GRID, Batch
 from bench.mini.sentences import vocabulary
+from bench.mini.start import look_for_the_odd, waves
 from methods.anomalyclip import AnomalyCLIP
 from methods.backbones import clip, mini
 from methods.winclip import windows
@@ -33,7 +34,7 @@ class ClipFamily(Family):
         **{"image": 0.6, "image_without_norm": 0.4, "patches": 0.5, "local": 0.5},
         **{"windows": 0.5, "captions": 0.2},
     }
-    steps = 2400
+    steps = 3000
 
     def __init__(self) -> None:
         self.model = open_clip.CLIP(**clip.architecture("mini"), quick_gelu=True)
@@ -44,6 +45,15 @@ class ClipFamily(Family):
         self.model.token_embedding = nn.Embedding(len(ids) + 1, width)  # row 0 stands for unknown words
         nn.init.normal_(self.model.token_embedding.weight, std=0.1)
         self.ids = ids
+        visual = self.model.visual
+        for block in visual.transformer.resblocks:
+            own = block.attn
+            look_for_the_odd(
+                *(own.in_proj_weight, own.in_proj_bias, own.out_proj.weight, own.out_proj.bias),
+                heads=own.num_heads,
+            )
+        with torch.no_grad():
+            visual.positional_embedding[1:] = waves(GRID, len(visual.positional_embedding[0]))
         self.model.logit_scale.requires_grad_(False).fill_(np.log(100))
         self.modules = nn.ModuleList([self.model])
         self.mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.standin import FAMILIES, TRAINING_KINDS, Pair, draw_pair
+from datasets.standin import FAMILIES, TRAINING_KINDS, Kinds, Pair, draw_pair
 
 SIDE, GRID = 140, 10  # pixels, and patches of 14 pixels
 # Heights and widths as the stand-ins have them; every picture is squashed to the square.
 _SIZES = ((144, 144), (128, 128), (128, 160), (160, 136), (112, 144), (240, 112))
-_STRENGTH = (0.3, 1.0)
+_STRENGTH = (0.5, 1.0)
+_WEAR = (0.2, 1.0)
 _GREY, _NEGATIVE = 0.3, 0.15  # shares of pictures without colour, and turned from light to dark
 
 
@@ -84,10 +85,20 @@ def draw_pool(count: int, seed: int, workers: int) -> Pool:
     )
 
 
+def _groups(kinds: Kinds) -> tuple[Kinds, Kinds, Kinds]:
+    return (
+        replace(kinds, objects=(), organs=()),
+        replace(kinds, textures=(), organs=()),
+        replace(kinds, textures=(), objects=()),
+    )
+
+
 def _draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
+    """Draw one pair: textures, objects and organs by turns, every other time of a family."""
     rng = np.random.default_rng([seed, index])
-    kinds = (TRAINING_KINDS, FAMILIES)[index % 2]
-    pair: Pair = draw_pair(rng, kinds, _SIZES[int(rng.integers(len(_SIZES)))], _STRENGTH)
+    kinds = _groups((TRAINING_KINDS, FAMILIES)[index % 2])[index % 3]
+    size = _SIZES[int(rng.integers(len(_SIZES)))]
+    pair: Pair = draw_pair(rng, kinds, size, _STRENGTH, float(rng.uniform(*_WEAR)))
     squashed = [
         np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
         for picture in (pair.normal, pair.defective)

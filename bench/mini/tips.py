@@ -13,6 +13,7 @@ from bench.mini.family import Family
 from bench.mini.losses import caption_loss, own_loss, patch_targets, state_loss
 from bench.mini.pictures import Batch
 from bench.mini.sentences import corpus, named_pairs
+from bench.mini.start import look_for_the_odd, waves
 from methods.backbones import mini
 from methods.backbones.tips import TipsTokenizer
 from methods.backbones.tips_weights import VARIANTS, write_tokenizer
@@ -26,7 +27,7 @@ class TipsFamily(Family):
     """
 
     weights = {"tokens": 0.5, "named": 0.5, "patches": 1.0, "captions": 0.04}
-    steps = 3000
+    steps = 4000
 
     def __init__(self, folder: Path, seed: int) -> None:
         variant = VARIANTS["mini"]
@@ -38,7 +39,18 @@ class TipsFamily(Family):
         self.modules = nn.ModuleList([self.vision, self.text])
         for tensor in (self.vision.cls_token, self.vision.pos_embed, self.vision.register_tokens):
             nn.init.normal_(tensor, std=0.02)
-        with torch.no_grad():  # pixels come in 0 to 1: begin as if they had mean 0 and deviation 1
+        drawn = dict(self.vision.named_parameters())
+        for prefix in (f"blocks.{number}.attn" for number in range(variant.depth)):
+            look_for_the_odd(
+                *(
+                    drawn[f"{prefix}.{name}"]
+                    for name in ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
+                ),
+                heads=variant.heads,
+            )
+        with torch.no_grad():
+            self.vision.pos_embed[0, 1:] = waves(variant.grid, variant.width)
+            # Pixels come in 0 to 1: begin as if they had mean 0 and deviation 1.
             weight, bias = self.vision.patch_embed["proj"].parameters()
             weight.mul_(4)
             bias.copy_(-0.5 * weight.sum(dim=(1, 2, 3)))

@@ -15,8 +15,8 @@ from bench.mini.pictures import Pool
 from bench.mini.sentences import named_pairs, state_pairs
 from metrics.image import image_metrics
 
-PAIRS = 12  # twins in a batch
-RATE, DECAY, WARM = 7e-4, 0.05, 0.05
+PAIRS = 16  # twins in a batch
+RATE, DECAY, WARM = 5e-4, 0.05, 0.05
 SLOWER = 0.25
 """Share of the rate at which sentences are learned: at this temperature, pictures chase what they move."""
 SORTING = 60

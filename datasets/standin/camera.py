@@ -36,31 +36,31 @@ def photograph(
     """
     image = image * (1 + wear * _light(rng, canvas, scan))[..., None]
     if not scan:
-        image = image * np.array([1 + wear * between(rng, -0.05, 0.05) for _ in range(3)])
+        image = image * np.array([1 + wear * between(rng, -0.04, 0.04) for _ in range(3)])
     pivot = 0.0 if scan else 0.45
-    image = pivot + (image - pivot) * (1 + wear * between(rng, -0.4, 0.4))
+    image = pivot + (image - pivot) * (1 + wear * between(rng, -0.32, 0.32))
     image = np.clip(image, 0, 1)
-    image = image + wear * between(rng, -0.5, 0.5) * image * (1 - image)
-    for _ in range(whole(rng, 0, 12)):
+    image = image + wear * between(rng, -0.4, 0.4) * image * (1 - image)
+    for _ in range(whole(rng, 0, 4)):
         y, x = between(rng, 0, canvas.tall), between(rng, 0, canvas.wide)
         dust = canvas.cover(disc(canvas.y - y, canvas.x - x, between(rng, 0.004, 0.011)), 0.012)
-        image = mix(image, np.clip(image + sign(rng) * wear * between(rng, 0.1, 0.45), 0, 1), dust)
+        image = mix(image, np.clip(image + sign(rng) * wear * between(rng, 0.05, 0.25), 0, 1), dust)
     focus = wear * between(rng, 0, 0.7)
     image = image + focus * (blur(image, 1, 1) - image)
     noise = grain(rng, canvas)[..., None]
-    return quantise(image + wear * between(rng, 0.01, 0.06) * noise)
+    return quantise(image + wear * between(rng, 0.008, 0.036) * noise)
 
 
 def _light(rng: Rng, canvas: Canvas, scan: bool) -> Array:
     """Return relative brightness: a slope across the picture, a shadow's edge, soft glares or shades."""
     c, s = rotor(float(rng.random()))
-    slope = between(rng, 0, 0.25) * ((canvas.y - canvas.tall / 2) * s + (canvas.x - canvas.wide / 2) * c)
-    light = slope + between(rng, -0.12, 0.12)
+    slope = between(rng, 0, 0.2) * ((canvas.y - canvas.tall / 2) * s + (canvas.x - canvas.wide / 2) * c)
+    light = slope + between(rng, -0.1, 0.1)
     if not scan and chance(rng, 0.5):  # something casts a straight shadow
         v, _ = canvas.local(between(rng, 0, canvas.tall), between(rng, 0, canvas.wide), float(rng.random()))
-        light = light - between(rng, 0.05, 0.3) * smooth(v, 0, between(rng, 0.04, 0.2))
+        light = light - between(rng, 0.04, 0.24) * smooth(v, 0, between(rng, 0.04, 0.2))
     for _ in range(whole(rng, 0, 2)):
         v, u = canvas.local(between(rng, 0, canvas.tall), between(rng, 0, canvas.wide), float(rng.random()))
         a, b = between(rng, 0.2, 0.4), between(rng, 0.2, 0.5)
-        light = light + between(rng, -0.2, 0.2) * smooth(-oval(v, u, a, b), 0, min(a, b))
+        light = light + between(rng, -0.16, 0.16) * smooth(-oval(v, u, a, b), 0, min(a, b))
     return light

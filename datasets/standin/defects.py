@@ -102,11 +102,11 @@ def bent(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
     push = smooth(1 - disc(v, u, 0) / radius, 0, 0.8) * canvas.unit * (0.4 + 0.6 * strength)
     rows, columns = canvas.y * canvas.unit - 0.5, canvas.x * canvas.unit - 0.5
     if chance(rng, 0.5):  # twist
-        turn = 1.1 * pick(rng, (-1, 1)) * push
+        turn = 1.4 * pick(rng, (-1, 1)) * push
         rows, columns = rows + turn * u, columns - turn * v
     else:
         c, s = rotor(float(rng.random()))
-        reach = between(rng, 0.05, 0.07)
+        reach = between(rng, 0.07, 0.09)
         rows, columns = rows + push * reach * s, columns + push * reach * c
     cover = canvas.cover(disc(v, u, 0.75 * radius)) * scene.region
     return mix(image, sample(image, rows, columns), scene.region.astype(float)), cover
@@ -116,10 +116,15 @@ def bent(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
 
 
 def missing_part(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
-    """One of the loose parts is not there."""
-    gone = pick(rng, loose_parts(scene))
-    rest = [part for k, part in enumerate(scene.parts) if k != gone]
-    return scene.render(rest), scene.parts[gone].cover
+    """One of the loose parts is not there; its bed is left, darker or paler than what is around it."""
+    canvas, gone = scene.canvas, pick(rng, loose_parts(scene))
+    bare = scene.render([part for k, part in enumerate(scene.parts) if k != gone])
+    cover = scene.parts[gone].cover
+    rows, columns = (np.flatnonzero((cover > 0.5).any(axis=axis)) for axis in (1, 0))
+    y, x = ((place[0] + place[-1] + 1) / 2 / canvas.unit for place in (rows, columns))
+    bed = np.clip(bare + (0.1 + 0.25 * strength) * contrast(rng, bare, canvas, y, x), 0, 1)
+    rim = np.clip(4 * cover * (1 - cover), 0, 1)
+    return mix(mix(bare, bed, cover), 0.4 * bare, rim), cover
 
 
 def swapped_part(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:

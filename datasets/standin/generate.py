@@ -11,7 +11,7 @@ from datasets.standin.medical_layouts import LAYOUTS
 from datasets.standin.shots import Studio
 
 KEYS = tuple(LAYOUTS)
-VERSION = 1  # counts up when the pixels of any picture change
+VERSION = 2  # counts up when the pixels of any picture change
 
 _TEXT = """\
 GENERATED STAND-IN DATA, NOT THE REAL DATASETS.

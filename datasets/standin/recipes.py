@@ -63,7 +63,7 @@ RECIPES: dict[str, Recipe] = {
             ClassRecipe("leather", "leather", (("color", "stain"), ("cut", "crack"), ("poke", "hole"))),
         ),
         sizes=((144, 144),),
-        strength=(0.5, 1.0),
+        strength=(0.8, 1.0),
     ),
     "visa": Recipe(
         classes=(
@@ -73,7 +73,7 @@ RECIPES: dict[str, Recipe] = {
             _plain("pcb1", "pcb", "scratch", "missing_part", "bent", "stain"),
         ),
         sizes=((128, 160),),
-        strength=(0.3, 0.8),
+        strength=(0.6, 1.0),
     ),
     "mpdd": Recipe(
         classes=(
@@ -86,7 +86,7 @@ RECIPES: dict[str, Recipe] = {
             ),
         ),
         sizes=((136, 136),),
-        strength=(0.3, 0.75),
+        strength=(0.55, 0.95),
         wear=1.2,
     ),
     "btad": Recipe(
@@ -96,12 +96,13 @@ RECIPES: dict[str, Recipe] = {
             _plain("03", "bracket", "scratch", "swapped_part", "stain"),
         ),
         sizes=((128, 128),),
-        strength=(0.35, 0.85),
+        strength=(0.6, 1.0),
     ),
     "ksdd": Recipe(
         classes=(_plain("electrical commutators", "cloudy", "crack"),),
         sizes=((320, 128),),
-        strength=(0.25, 0.65),
+        strength=(0.4, 0.8),
+        wear=1.2,
         grey=True,
         anomalous=18,
     ),
@@ -113,7 +114,7 @@ RECIPES: dict[str, Recipe] = {
             _plain("Class10", "woven", "bent", "stain"),
         ),
         sizes=((128, 128),),
-        strength=(0.45, 0.9),
+        strength=(0.65, 1.0),
         grey=True,
     ),
     "dtd_synthetic": Recipe(
@@ -124,12 +125,12 @@ RECIPES: dict[str, Recipe] = {
             _plain("Woven_001", "woven", "hole", "bent", "crack"),
         ),
         sizes=((128, 128),),
-        strength=(0.6, 1.0),
+        strength=(0.8, 1.0),
     ),
     "headct": Recipe(
         classes=(_plain("brain", "head_ct", "bleed"),),
         sizes=_HEADS,
-        strength=(0.2, 0.7),
+        strength=(0.5, 1.0),
         grey=True,
         normal=20,
         anomalous=20,
@@ -137,7 +138,7 @@ RECIPES: dict[str, Recipe] = {
     "brainmri": Recipe(
         classes=(_plain("brain", "head_mri", "tumour"),),
         sizes=_HEADS,
-        strength=(0.3, 0.9),
+        strength=(0.6, 1.0),
         grey=True,
         normal=20,
         anomalous=20,
@@ -145,7 +146,7 @@ RECIPES: dict[str, Recipe] = {
     "br35h": Recipe(
         classes=(_plain("brain", "head_mri", "tumour"),),
         sizes=_HEADS,
-        strength=(0.5, 1.0),
+        strength=(0.8, 1.0),
         wear=0.8,
         grey=True,
         normal=20,
@@ -154,14 +155,14 @@ RECIPES: dict[str, Recipe] = {
     "isic": Recipe(
         classes=(_plain("skin", "skin", "mole"),),
         sizes=(*_WIDE, (144, 192)),
-        strength=(0.3, 1.0),
+        strength=(0.5, 1.0),
         normal=0,
         anomalous=24,
     ),
     "cvc_colondb": Recipe(
         classes=(_plain("colon", "colon", "polyp"),),
         sizes=((125, 144),),
-        strength=(0.25, 0.7),
+        strength=(0.4, 0.9),
         wear=1.2,
         normal=0,
         anomalous=24,
@@ -169,14 +170,14 @@ RECIPES: dict[str, Recipe] = {
     "cvc_clinicdb": Recipe(
         classes=(_plain("colon", "colon", "polyp"),),
         sizes=((120, 160),),
-        strength=(0.5, 1.0),
+        strength=(0.7, 1.0),
         normal=0,
         anomalous=24,
     ),
     "tn3k": Recipe(
         classes=(_plain("thyroid", "thyroid", "nodule"),),
         sizes=_WIDE,
-        strength=(0.3, 0.9),
+        strength=(0.6, 1.0),
         grey=True,
         normal=0,
         anomalous=24,

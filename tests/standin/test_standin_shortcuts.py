@@ -56,4 +56,4 @@ def test_trivial_scores_are_near_chance(tmp_path: Path) -> None:
             assert 0.3 <= auroc <= 0.7, f"{name} on {key}: {auroc:.3f}\n{table}"
     for name in table["mvtec"]:
         mean = np.mean([row[name] for row in table.values()])
-        assert 0.42 <= mean <= 0.58, f"{name}: {mean:.3f}"
+        assert 0.4 <= mean <= 0.6, f"{name}: {mean:.3f}"
