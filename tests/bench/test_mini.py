@@ -14,6 +14,7 @@ from bench.mini.family import Family
 from bench.mini.losses import own_loss, state_loss
 from bench.mini.pictures import GRID, SIDE, Pool, draw_pool
 from bench.mini.sentences import DEFECTS, NOUNS, any_name, named_pairs, state_pairs
+from bench.mini.start import look_for_the_odd, waves
 from bench.mini.tips import TipsFamily
 from bench.mini.train import PAIRS, sort_sentences
 from bench.protocol import MethodRequest
@@ -172,6 +173,29 @@ def test_everything_is_trained_and_survives_packing(name: str, pool: Pool, tmp_p
             whole["token_embedding.weight"][40000], rows[family.rows[40000]], atol=1e-3, rtol=0
         )
         clip.build("mini", whole, quick_gelu=True)
+
+
+def test_attention_begins_with_what_is_alike_and_takes_it_away() -> None:
+    torch.manual_seed(0)
+    weights = torch.empty(192, 64), torch.empty(192), torch.empty(64, 64), torch.empty(64)
+    look_for_the_odd(*weights, heads=2)
+    qkv, bias, projection, other = weights
+    assert not bias.any() and not other.any()
+    tokens = torch.nn.functional.normalize(torch.randn(40, 64), dim=-1)
+    query, key, value = (tokens @ each.T for each in qkv.chunk(3))
+    for head in range(2):
+        rows = slice(32 * head, 32 * head + 32)
+        agreement = query[:, rows] @ key[:, rows].T
+        assert agreement.diagonal().mean() > 0.3 and agreement.mean().abs() < 0.05
+    assert (torch.nn.functional.cosine_similarity(value @ projection.T, tokens) < -0.8).all()
+
+
+def test_places_begin_the_more_alike_the_nearer_they_are() -> None:
+    places = waves(5, 32)
+    assert places.shape == (25, 32)
+    apart = (places[:, None] - places).norm(dim=-1)
+    assert (apart + torch.eye(25) > 0.01).all()
+    assert apart[12, 13] < apart[12, 14] and apart[12, 7] < apart[12, 2]
 
 
 def test_state_loss_falls_towards_the_wanted_state() -> None:
