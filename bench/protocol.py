@@ -1,7 +1,7 @@
 """Who is measured how: method requests, their options and variants, and what may be tested on what."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.errors import BenchError, unknown
@@ -37,11 +37,11 @@ class MethodRequest:
 
     @property
     def recipe(self) -> Recipe:
-        """The training recipe of method and preset; raises `BenchError` if it learns nothing."""
+        """The method's training recipe; raises `BenchError` if it learns nothing."""
         recipe = self.detector.recipe
         if recipe is None:
             raise BenchError(f"{self.key} learns nothing; there is nothing to train")
-        return replace(recipe, **self.detector.preset_recipes.get(self.preset or "", {}))
+        return recipe
 
     @property
     def word(self) -> str:

@@ -62,8 +62,6 @@ class ZeroShotDetector(nn.Module, ABC):
     """Source -> targets whose test images chose the published checkpoint (an epoch, say)."""
     recipe: ClassVar[Recipe | None] = None
     """How the paper trains what it learns; None: nothing is learned. See `begin`, `learned` and `loss`."""
-    preset_recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Preset -> what it changes in the recipe."""
     encoder_options: ClassVar[Sequence[str] | None] = None
     """Options that `preprocess` and `encode` depend on; None: its features must not be cached."""
     privileged: ClassVar[bool] = False

@@ -211,8 +211,6 @@ class Tipsomaly(ZeroShotDetector):
         seed=111,
         losses={"focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
     )
-    # The stand-in MVTec has 112 images: as many steps as in two epochs of the real one's 1,725.
-    preset_recipes = {"mini": {"epochs": 31}}
 
     def __init__(
         self,

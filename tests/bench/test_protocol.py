@@ -1,6 +1,5 @@
 """Requests: what a word on the command line asks for, and the column it fills."""
 
-from dataclasses import replace
 
 import pytest
 
@@ -77,10 +76,3 @@ def test_sources_of_the_published_protocols() -> None:
 def test_groups_expand_in_order_and_once() -> None:
     groups = {"all": ("a", "b", "c"), "some": ("b", "a")}
     assert expand_datasets(["b", "all", "x"], groups) == ["b", "a", "c", "x"]
-
-
-def test_a_preset_may_change_the_recipe_and_nothing_else_does() -> None:
-    plain, small, ablation = parse_methods(["tipsomaly", "tipsomaly:mini", "tipsomaly:cls1"], {})
-    assert plain.recipe == ablation.recipe == find("tipsomaly").recipe
-    changed = find("tipsomaly").preset_recipes["mini"]
-    assert small.recipe == replace(plain.recipe, **changed) != plain.recipe
