@@ -1,6 +1,5 @@
 """Requests: what a word on the command line asks for, and the column it fills."""
 
-
 import pytest
 
 from bench.errors import BenchError
