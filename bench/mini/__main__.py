@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from bench.collect import choose_device
+from bench.errors import BenchError
 from bench.mini.clip import ClipFamily
 from bench.mini.family import Family
 from bench.mini.learn import learn
@@ -37,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
+        "--device", default="cpu", help="auto, cpu, cuda or cuda:n; the shipped files are of cpu (default)"
+    )
+    parser.add_argument(
         "--root",
         type=Path,
         default=Path("demo"),
@@ -46,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=mini.HERE, metavar="DIR", help="default: %(default)s")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    try:
+        device = choose_device(options.device)
+    except BenchError as error:
+        parser.error(str(error))
+    origin = provenance(device)
     options.out.mkdir(parents=True, exist_ok=True)
     makers: dict[str, Callable[[], Family]] = {
         "tips": lambda: TipsFamily(options.out, options.seed),
@@ -58,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in families:
         torch.manual_seed(options.seed)
         family, started = makers[name](), time.perf_counter()
+        family.modules.to(device)
         steps = options.steps or family.steps
         found = train(family, pool, steps=steps, seed=options.seed, heard=heard)
         record = {
@@ -72,12 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
             "optimiser": f"AdamW, rate {RATE} (sentences {RATE * SLOWER}), weight decay {DECAY}, cosine",
             "pairs held out": found,
             "seconds": round(time.perf_counter() - started),
-            "provenance": provenance(torch.device("cpu")),
+            "provenance": origin,
         }
         for path in family.save(options.out, {"zsad-bench-mini": json.dumps(record)}):
             heard(f"wrote {path}")
     if "learned" in options.parts:
-        for path in learn(options.root, options.out, heard):
+        for path in learn(options.root, options.out, device, heard):
             heard(f"wrote {path}")
     return 0
 

@@ -62,14 +62,15 @@ class ClipFamily(Family):
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Return embeddings (n, E), not of unit length."""
         tokens = clip.trimmed(clip.tokenize(sentences))
-        return clip.text_pass(self.model, tokens, embeddings=self.model.token_embedding(self.rows[tokens]))
+        embeddings = self.model.token_embedding(self.rows[tokens].to(self.device))
+        return clip.text_pass(self.model, tokens.to(self.device), embeddings=embeddings)
 
     def sentence_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the sentence encoder."""
         return [each for name, each in self.model.named_parameters() if not name.startswith("visual.")]
 
     def _embedded(self, images: Tensor) -> Tensor:
-        normalised = (images - self.mean) / self.deviation
+        normalised = (images - self.mean.to(images)) / self.deviation.to(images)
         return clip.embed_image(self.model, normalised, self.model.visual.positional_embedding)
 
     def _both_paths(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,15 +110,15 @@ class ClipFamily(Family):
     ) -> Tensor:
         """States of windows, each encoded alone behind the class token; those with defects are drawn more."""
         found, wanted = [], []
-        rows = torch.arange(len(embedded))[:, None, None]
+        rows = torch.arange(len(embedded), device=embedded.device)[:, None, None]
         for side in _WINDOWS:
-            members = windows((GRID, GRID), side)
+            members = windows((GRID, GRID), side).to(embedded.device)
             faulty = patch_targets(cover.flatten(1)[:, members].amax(dim=-1))[0]
-            chances = (0.03 + faulty).numpy()
+            chances = (0.03 + faulty).cpu().numpy()
             drawn = np.stack(
                 [rng.choice(len(members), _OF_EACH, replace=False, p=each / each.sum()) for each in chances]
             )
-            chosen = torch.from_numpy(drawn)
+            chosen = torch.from_numpy(drawn).to(embedded.device)
             tokens = torch.cat([torch.zeros_like(members[:, :1]), members + 1], dim=1)[chosen]
             hidden = embedded[rows, tokens].flatten(0, 1)
             hidden, _ = clip.run_blocks(self.model.visual.transformer.resblocks, hidden)
@@ -133,7 +134,8 @@ class ClipFamily(Family):
     def save(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
         """Write the weights in half precision; the token embedding as rows in use and one for all others."""
         state = {
-            name: tensor.detach().half().contiguous() for name, tensor in self.model.state_dict().items()
+            name: tensor.detach().half().cpu().contiguous()
+            for name, tensor in self.model.state_dict().items()
         }
         rows = state.pop("token_embedding.weight")
         state |= mini.packed_rows(self.ids, rows[1:].contiguous(), rows[0].clone())

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bench.mini.losses import caption_loss
@@ -22,6 +23,11 @@ class Family(ABC):
     modules: nn.ModuleList
     steps: int
     """How long it is trained by default."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return next(self.modules.parameters()).device
 
     @abstractmethod
     def encode_text(self, sentences: Sequence[str]) -> Tensor:

@@ -18,7 +18,7 @@ from datasets.samples import Folder
 from methods.backbones import mini
 
 
-def learn(root: Path, packed: Path, heard: Callable[[str], None]) -> list[Path]:
+def learn(root: Path, packed: Path, device: torch.device, heard: Callable[[str], None]) -> list[Path]:
     """Train every method of the demo on its protocol's sources, of stand-ins; return the files.
 
     `root` is the demo's folder, where the data are; the backbones in `packed` are used, and what is learned
@@ -26,13 +26,17 @@ def learn(root: Path, packed: Path, heard: Callable[[str], None]) -> list[Path]:
     """
     folders = by_key(stand_in_folders(Demo(root).data))
     with TemporaryDirectory() as work:
-        return _learn(folders, Path(work), packed, heard)
+        return _learn(folders, Path(work), packed, Machine(device), heard)
 
 
 def _learn(
-    folders: Mapping[str, Folder], work: Path, packed: Path, heard: Callable[[str], None]
+    folders: Mapping[str, Folder],
+    work: Path,
+    packed: Path,
+    machine: Machine,
+    heard: Callable[[str], None],
 ) -> list[Path]:
-    digest, machine = DigestCache(), Machine(torch.device("cpu"))
+    digest = DigestCache()
     mini.install(work, packed, learned=False)
     library, written = Library(work, digest), []
     for request in demo_requests():

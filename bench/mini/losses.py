@@ -48,7 +48,7 @@ def caption_loss(features: Tensor, captions: Tensor, meanings: Sequence[tuple[st
     """Contrast pictures (N, D) with captions (N, D), both ways; captions of one meaning are all right."""
     logits = F.normalize(features, dim=-1) @ F.normalize(captions, dim=-1).mT / _OF_CAPTIONS
     known = {meaning: number for number, meaning in enumerate(dict.fromkeys(meanings))}
-    numbers = torch.tensor([known[meaning] for meaning in meanings])
+    numbers = torch.tensor([known[meaning] for meaning in meanings], device=features.device)
     same = (numbers[:, None] == numbers).float()
     wanted = same / same.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.mT, wanted)) / 2

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,6 +33,12 @@ class Batch:
     cover: Tensor
     kinds: Sequence[str]
     defects: Sequence[str]
+
+    def to(self, device: torch.device) -> Self:
+        """Return the batch with its tensors on `device`."""
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), cover=self.cover.to(device)
+        )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class TipsFamily(Family):
         """Return features (n, D), not of unit length."""
         ids, paddings = self.tokenizer(sentences)
         longest = int((1 - paddings).sum(dim=1).max())
-        encoded: Tensor = self.text(ids[:, :longest], paddings[:, :longest])
+        encoded: Tensor = self.text(*(each[:, :longest].to(self.device) for each in (ids, paddings)))
         return encoded
 
     def sentence_parameters(self) -> list[nn.Parameter]:
@@ -97,7 +97,7 @@ class TipsFamily(Family):
     def save(self, folder: Path, metadata: Mapping[str, str]) -> list[Path]:
         """Write both encoders in half precision; the vocabulary is there already."""
         state = {
-            f"{role}.{name}": tensor.detach().half().contiguous()
+            f"{role}.{name}": tensor.detach().half().cpu().contiguous()
             for role, encoder in (("vision", self.vision), ("text", self.text))
             for name, tensor in encoder.state_dict().items()
         }

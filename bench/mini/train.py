@@ -39,7 +39,9 @@ def train(
     means: dict[str, float] = {}
     family.modules.train()
     for step in range(1, steps + 1):
-        batch = pool.batch(rng, rng.choice(usable, PAIRS, replace=False).tolist(), augment=True)
+        batch = pool.batch(rng, rng.choice(usable, PAIRS, replace=False).tolist(), augment=True).to(
+            family.device
+        )
         terms = family.loss(batch, rng)
         loss = torch.stack([family.weights[name] * term for name, term in terms.items()]).sum()
         optimiser.zero_grad()
@@ -101,7 +103,7 @@ def held_out(family: Family, pool: Pool) -> dict[str, float]:
     )
     scores, labels, maps, named, covers = [], [], [], [], []
     for start in range(len(pool) - HELD_OUT, len(pool), PAIRS):
-        batch = pool.batch(rng, range(start, min(start + PAIRS, len(pool))), augment=False)
+        batch = pool.batch(rng, range(start, min(start + PAIRS, len(pool))), augment=False).to(family.device)
         image, patches = family.look(batch.images)
         scores.append(F.normalize(image, dim=-1) @ by_state)
         maps.append((F.normalize(patches, dim=-1) @ by_state).flatten())
@@ -123,6 +125,8 @@ def _direction(family: Family, sentences: Sequence[str]) -> torch.Tensor:
 
 
 def _auroc(scores: list[torch.Tensor], labels: list[torch.Tensor]) -> float:
-    value = image_metrics(torch.cat(labels).long().numpy(), torch.cat(scores).numpy()).values["image_auroc"]
+    value = image_metrics(torch.cat(labels).long().cpu().numpy(), torch.cat(scores).cpu().numpy()).values[
+        "image_auroc"
+    ]
     assert value is not None
     return value

@@ -93,6 +93,7 @@ def _tips(root: Path) -> TipsFamily:
     family = TipsFamily.__new__(TipsFamily)
     family.vision = tips_weights.load_vision(root / files["vision"].name, variant)
     family.text = tips_weights.load_text(root / files["text"].name, variant)
+    family.modules = torch.nn.ModuleList([family.vision, family.text])
     family.tokenizer = TipsTokenizer(root / files["tokenizer"].name)
     return family
 
