@@ -48,10 +48,8 @@ class ClipFamily(Family):
         visual = self.model.visual
         for block in visual.transformer.resblocks:
             own = block.attn
-            look_for_the_odd(
-                *(own.in_proj_weight, own.in_proj_bias, own.out_proj.weight, own.out_proj.bias),
-                heads=own.num_heads,
-            )
+            qkv, projection = (own.in_proj_weight, own.in_proj_bias), own.out_proj
+            look_for_the_odd(*qkv, projection.weight, projection.bias, heads=own.num_heads)
         with torch.no_grad():
             visual.positional_embedding[1:] = waves(GRID, len(visual.positional_embedding[0]))
         self.model.logit_scale.requires_grad_(False).fill_(np.log(100))

@@ -39,15 +39,10 @@ class TipsFamily(Family):
         self.modules = nn.ModuleList([self.vision, self.text])
         for tensor in (self.vision.cls_token, self.vision.pos_embed, self.vision.register_tokens):
             nn.init.normal_(tensor, std=0.02)
-        drawn = dict(self.vision.named_parameters())
-        for prefix in (f"blocks.{number}.attn" for number in range(variant.depth)):
-            look_for_the_odd(
-                *(
-                    drawn[f"{prefix}.{name}"]
-                    for name in ("qkv.weight", "qkv.bias", "proj.weight", "proj.bias")
-                ),
-                heads=variant.heads,
-            )
+        for number in range(variant.depth):
+            own = self.vision.get_submodule(f"blocks.{number}.attn").get_parameter
+            qkv, projection = (own("qkv.weight"), own("qkv.bias")), (own("proj.weight"), own("proj.bias"))
+            look_for_the_odd(*qkv, *projection, heads=variant.heads)
         with torch.no_grad():
             self.vision.pos_embed[0, 1:] = waves(variant.grid, variant.width)
             # Pixels come in 0 to 1: begin as if they had mean 0 and deviation 1.

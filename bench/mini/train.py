@@ -39,10 +39,8 @@ def train(
     means: dict[str, float] = {}
     family.modules.train()
     for step in range(1, steps + 1):
-        batch = pool.batch(rng, rng.choice(usable, PAIRS, replace=False).tolist(), augment=True).to(
-            family.device
-        )
-        terms = family.loss(batch, rng)
+        batch = pool.batch(rng, rng.choice(usable, PAIRS, replace=False).tolist(), augment=True)
+        terms = family.loss(batch.to(family.device), rng)
         loss = torch.stack([family.weights[name] * term for name, term in terms.items()]).sum()
         optimiser.zero_grad()
         loss.backward()
@@ -125,8 +123,7 @@ def _direction(family: Family, sentences: Sequence[str]) -> torch.Tensor:
 
 
 def _auroc(scores: list[torch.Tensor], labels: list[torch.Tensor]) -> float:
-    value = image_metrics(torch.cat(labels).long().cpu().numpy(), torch.cat(scores).cpu().numpy()).values[
-        "image_auroc"
-    ]
+    truth, answers = torch.cat(labels).long().cpu(), torch.cat(scores).cpu()
+    value = image_metrics(truth.numpy(), answers.numpy()).values["image_auroc"]
     assert value is not None
     return value

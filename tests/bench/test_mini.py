@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from bench.mini import report
+from bench.mini.__main__ import main
 from bench.mini.clip import ClipFamily
 from bench.mini.family import Family
 from bench.mini.losses import own_loss, state_loss
@@ -18,7 +19,7 @@ from bench.mini.start import look_for_the_odd, waves
 from bench.mini.tips import TipsFamily
 from bench.mini.train import PAIRS, sort_sentences
 from bench.protocol import MethodRequest
-from datasets.standin import STANDIN_KINDS, TRAINING_KINDS
+from datasets.standin import FAMILIES, STANDIN_KINDS, TRAINING_KINDS
 from datasets.standin.recipes import RECIPES
 from methods.backbones import clip, mini, tips_weights
 from methods.backbones.tips import TipsTokenizer
@@ -145,6 +146,21 @@ def test_the_same_pairs_are_drawn_by_any_number_of_workers(pool: Pool) -> None:
         np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.3
         for one, other in zip(patches, pool.cover, strict=True)
     )
+
+
+def test_textures_objects_and_organs_take_turns_and_every_other_is_of_a_family(pool: Pool) -> None:
+    for index, kind in enumerate(pool.kinds):
+        kinds = (TRAINING_KINDS, FAMILIES)[index % 2]
+        assert kind in (kinds.textures, kinds.objects, kinds.organs)[index % 3]
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--device", "cuda:99", "--out", str(tmp_path / "out")])
+    assert "cuda:99" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["tips", "clip"])
