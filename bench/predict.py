@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.collect import choose_device
 from bench.errors import BenchError
-from bench.protocol import MethodRequest, chosen_source, parse_methods
+from bench.run.collect import choose_device
+from bench.run.protocol import MethodRequest, chosen_source, parse_methods
 from datasets.images import read_image
 from methods import weights
 from methods.base import ZeroShotDetector

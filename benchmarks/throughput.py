@@ -24,9 +24,9 @@ from PIL import Image
 from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.collect import PRECISIONS, choose_device
-from bench.protocol import MethodRequest, chosen_source, parse_methods
-from bench.untrained import write_untrained
+from bench.demo.untrained import write_untrained
+from bench.run.collect import PRECISIONS, choose_device
+from bench.run.protocol import MethodRequest, chosen_source, parse_methods
 from datasets.images import read_image
 from methods.base import Prediction, ZeroShotDetector
 from metrics import PixelMetrics

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from bench.collect import Machine
-from bench.digests import DigestCache
-from bench.features import FeatureCache
-from bench.planner import Library
-from bench.protocol import MethodRequest
-from bench.standin import stand_in_folders
-from bench.train import TrainJob, TrainListener, make_job, train
-from bench.untrained import write_untrained
+from bench.demo.standin import stand_in_folders
+from bench.demo.untrained import write_untrained
+from bench.run.collect import Machine
+from bench.run.features import FeatureCache
+from bench.run.planner import Library
+from bench.run.protocol import MethodRequest
+from bench.store.digests import DigestCache
+from bench.study.train import TrainJob, TrainListener, make_job, train
 
 
 class Clock(TrainListener):

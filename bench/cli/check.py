@@ -6,9 +6,9 @@ from functools import partial
 from tqdm import tqdm
 
 from bench.cli.common import add_datasets, add_roots, on_terminal, open_folders
-from bench.digests import DigestCache
-from bench.overlap import overlaps
+from bench.store.digests import DigestCache
 from datasets.check import check
+from datasets.overlap import overlaps
 
 HELP = "look a prepared dataset over"
 EXAMPLES = """\

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.cells import CellStore
 from bench.errors import BenchError, unknown
-from bench.protocol import expand_datasets
+from bench.run.protocol import expand_datasets
+from bench.store.cells import CellStore
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
 from datasets.meta import open_dataset
 from datasets.samples import Folder

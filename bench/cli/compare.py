@@ -2,10 +2,10 @@
 
 import argparse
 
-from bench.cells import identify
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, home_source, parse_pairs
-from bench.compare import compare
-from bench.comparison import render
+from bench.store.cells import identify
+from bench.study.compare import compare
+from bench.study.comparison import render
 
 HELP = "compare two methods on the same images, with confidence intervals"
 EXAMPLES = """\

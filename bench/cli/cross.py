@@ -6,12 +6,12 @@ from bench.cli.common import add_methods, add_roots, cell_store, dataset_keys, h
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
 from bench.cli.train import add_seeds, seeds_of, train_with_progress
-from bench.cross import plan_cross
-from bench.digests import DigestCache
-from bench.plan import Settings, summary
-from bench.planner import Library
-from bench.protocol import parse_methods
-from bench.tables import FORMATS, build, render, write_tables
+from bench.run.plan import Settings, summary
+from bench.run.planner import Library
+from bench.run.protocol import parse_methods
+from bench.show import FORMATS, build, render, write_tables
+from bench.store.digests import DigestCache
+from bench.study.cross import plan_cross
 from datasets.meta import open_dataset
 
 HELP = "train on some datasets, test on others: the generalisation matrix"

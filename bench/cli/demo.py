@@ -5,10 +5,10 @@ from pathlib import Path
 
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
-from bench.demo import HEADLINE, Demo, demo_requests
-from bench.digests import DigestCache
-from bench.plan import summary
-from bench.tables import build, render, write_tables
+from bench.demo.demo import HEADLINE, Demo, demo_requests
+from bench.run.plan import summary
+from bench.show import build, render, write_tables
+from bench.store.digests import DigestCache
 
 HELP = "run everything offline on generated data"
 EXAMPLES = """\

@@ -3,10 +3,10 @@
 import argparse
 import os
 
-from bench.collect import Machine, choose_device
-from bench.digests import DigestCache, cache_folder
 from bench.errors import BenchError
-from bench.features import FeatureCache
+from bench.run.collect import Machine, choose_device
+from bench.run.features import FeatureCache
+from bench.store.digests import DigestCache, cache_folder
 
 
 def add_machine(parser: argparse.ArgumentParser, *, cache: float) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from bench.cells import CellId, CellStore
 from bench.cli.common import (
     add_datasets,
     add_methods,
@@ -18,14 +17,15 @@ from bench.cli.common import (
     parse_pairs,
 )
 from bench.cli.machine import add_machine, machine_of
-from bench.collect import PRECISIONS, Machine
-from bench.digests import DigestCache
 from bench.errors import BenchError
-from bench.plan import Job, Permissions, Plan, Settings, Task, summary
-from bench.planner import make_plan
-from bench.protocol import parse_methods
-from bench.remetric import remetric
-from bench.run import Listener, Outcome, execute
+from bench.run.collect import PRECISIONS, Machine
+from bench.run.execute import Listener, Outcome, execute
+from bench.run.plan import Job, Permissions, Plan, Settings, Task, summary
+from bench.run.planner import make_plan
+from bench.run.protocol import parse_methods
+from bench.run.record import remetric
+from bench.store.cells import CellId, CellStore
+from bench.store.digests import DigestCache
 
 HELP = "measure methods on datasets"
 EXAMPLES = """\

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from bench.cells import identify
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, home_source, parse_pairs
 from bench.errors import BenchError
-from bench.tables import FORMATS, LAYOUTS, build, build_published, render
-from bench.tables.published import DEFAULT, available
+from bench.show import FORMATS, LAYOUTS, build, build_published, render
+from bench.show.published import DEFAULT, available
+from bench.store.cells import identify
 
 HELP = "print the paper's table and others from finished cells"
 EXAMPLES = """\

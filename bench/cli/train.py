@@ -8,12 +8,12 @@ from tqdm import tqdm
 
 from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
 from bench.cli.machine import add_machine, machine_of
-from bench.collect import Machine
-from bench.digests import DigestCache
 from bench.errors import BenchError
-from bench.planner import Library
-from bench.protocol import parse_methods
-from bench.train import TrainJob, TrainListener, make_job, train
+from bench.run.collect import Machine
+from bench.run.planner import Library
+from bench.run.protocol import parse_methods
+from bench.store.digests import DigestCache
+from bench.study.train import TrainJob, TrainListener, make_job, train
 from datasets.meta import open_dataset
 
 HELP = "train prompts or projections on a source"

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from bench.cli.common import add_methods, parse_pairs
-from bench.protocol import parse_methods
-from bench.trial import report, try_method
+from bench.demo.trial import report, try_method
+from bench.run.protocol import parse_methods
 
 HELP = "check that a method keeps the contract"
 EXAMPLES = """\

@@ -7,9 +7,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
-from bench.digests import DigestCache
-from bench.protocol import MethodRequest, chosen_source, parse_methods
-from bench.untrained import write_untrained
+from bench.demo.untrained import write_untrained
+from bench.run.protocol import MethodRequest, chosen_source, parse_methods
+from bench.store.digests import DigestCache
 from methods import weights
 from methods.weights import WeightFile, WeightsError
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cells import CellStore
-from bench.digests import sha256
-from bench.plan import Permissions, Plan, Settings
-from bench.planner import make_plan
-from bench.protocol import parse_methods
+from bench.run.plan import Permissions, Plan, Settings
+from bench.run.planner import make_plan
+from bench.run.protocol import parse_methods
+from bench.store.cells import CellStore
+from bench.store.digests import sha256
 from datasets.meta import open_dataset
 
 

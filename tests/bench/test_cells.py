@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.cells import CellId, CellStore, identify, write_json
 from bench.errors import BenchError
+from bench.store.cells import CellId, CellStore, identify, write_json
 
 CONFIG = {"options": {"sigma": 4}, "precision": "float32", "weights": {"vision": "ab"}, "data": "cd"}
 

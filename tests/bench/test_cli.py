@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from bench.cells import CellStore
 from bench.cli import VERBS, main
-from bench.standin import stand_in_folders
+from bench.demo.standin import stand_in_folders
+from bench.store.cells import CellStore
 from tests.bench.conftest import make_mvtec_layout
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from bench.bootstrap import METRICS, paired_differences, weighted_metrics
-from bench.cells import CellId, CellStore
 from bench.cli import main
-from bench.compare import compare
-from bench.comparison import Comparison, ComparisonRow, render
 from bench.errors import BenchError
+from bench.store.cells import CellId, CellStore
+from bench.study.bootstrap import METRICS, paired_differences, weighted_metrics
+from bench.study.compare import compare
+from bench.study.comparison import Comparison, ComparisonRow, render
 from metrics import image_metrics
 
 Cells = list[dict[str, Any]]

@@ -8,22 +8,22 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from bench.mini import report
-from bench.mini.__main__ import main
-from bench.mini.clip import ClipFamily
-from bench.mini.family import Family
-from bench.mini.losses import own_loss, state_loss
-from bench.mini.pictures import GRID, SIDE, Pool, draw_pool
-from bench.mini.sentences import DEFECTS, NOUNS, any_name, named_pairs, state_pairs
-from bench.mini.start import look_for_the_odd, waves
-from bench.mini.tips import TipsFamily
-from bench.mini.train import PAIRS, sort_sentences
-from bench.protocol import MethodRequest
+from bench.run.protocol import MethodRequest
 from datasets.standin import FAMILIES, STANDIN_KINDS, TRAINING_KINDS
 from datasets.standin.recipes import RECIPES
 from methods.backbones import clip, mini, tips_weights
 from methods.backbones.tips import TipsTokenizer
 from metrics.image import image_metrics
+from tools.mini import report
+from tools.mini.__main__ import main
+from tools.mini.clip import ClipFamily
+from tools.mini.family import Family
+from tools.mini.losses import own_loss, state_loss
+from tools.mini.pictures import GRID, SIDE, Pool, draw_pool
+from tools.mini.sentences import DEFECTS, NOUNS, any_name, named_pairs, state_pairs
+from tools.mini.start import look_for_the_odd, waves
+from tools.mini.tips import TipsFamily
+from tools.mini.train import PAIRS, sort_sentences
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.digests import sha256
-from bench.overlap import overlaps
+from bench.store.digests import sha256
 from datasets.meta import open_dataset
+from datasets.overlap import overlaps
 from tests.bench.conftest import make_mvtec_layout
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.errors import BenchError
-from bench.protocol import expand_datasets, is_seen, parse_methods
+from bench.run.protocol import expand_datasets, is_seen, parse_methods
 from methods.base import find, keys
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 import bench.predict
 from bench.cli import _parser
-from bench.protocol import MethodRequest
-from bench.trial import try_method
-from bench.untrained import write_untrained
+from bench.demo.trial import try_method
+from bench.demo.untrained import write_untrained
+from bench.run.protocol import MethodRequest
 from methods import base
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from bench.cells import CellStore
-from bench.collect import Machine
 from bench.errors import BenchError
-from bench.plan import summary
-from bench.remetric import remetric
-from bench.run import execute
+from bench.run.collect import Machine
+from bench.run.execute import execute
+from bench.run.plan import summary
+from bench.run.record import remetric
+from bench.store.cells import CellStore
 
 CPU = Machine(batch_size=3, workers=2)
 

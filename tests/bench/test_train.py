@@ -9,19 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.cells import CellStore
-from bench.collect import Machine
-from bench.cross import plan_cross
-from bench.digests import sha256
+from bench.demo.untrained import write_untrained
 from bench.errors import BenchError
-from bench.features import FeatureCache
-from bench.plan import Permissions, Settings
-from bench.planner import Library
-from bench.protocol import MethodRequest, parse_methods
-from bench.run import execute
-from bench.train import TrainJob, TrainListener, make_job, train
-from bench.trained import read_trained
-from bench.untrained import write_untrained
+from bench.run.collect import Machine
+from bench.run.execute import execute
+from bench.run.features import FeatureCache
+from bench.run.plan import Permissions, Settings
+from bench.run.planner import Library
+from bench.run.protocol import MethodRequest, parse_methods
+from bench.store.cells import CellStore
+from bench.store.digests import sha256
+from bench.store.trained import read_trained
+from bench.study.cross import plan_cross
+from bench.study.train import TrainJob, TrainListener, make_job, train
 from datasets.meta import open_dataset
 from tests.bench.conftest import make_mvtec_layout
 

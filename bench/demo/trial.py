@@ -1,0 +1,148 @@
+"""Does a method keep its contract? A report on generated data, for whoever writes one."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from bench.demo.standin import stand_in_folders
+from bench.demo.untrained import write_untrained
+from bench.run.protocol import MethodRequest, chosen_source
+from datasets.images import read_image
+from datasets.samples import Folder
+from methods.base import Prediction, ZeroShotDetector
+
+# One float32 rounding per operation: what another batch shape may change, and no more.
+_BATCH_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `ok` None is information."""
+
+    what: str
+    ok: bool | None
+    found: str
+
+
+def try_method(request: MethodRequest, work: Path) -> list[Finding]:
+    """Run the method on generated pictures below `work` and return what was found.
+
+    Uses the method's preset `mini` where it has one and no other was asked for, with untrained weights.
+    """
+    if request.preset is None and not request.overrides and "mini" in request.detector.presets:
+        request = MethodRequest(request.key, "mini")
+    folders = stand_in_folders(work / "data", keys=("mvtec", "isic"), scale="tiny")
+    model, loaded = _load(request, work / "weights")
+    images, prompts = _pictures(model, folders)
+    findings = [loaded, *_contract(model, images, prompts)]
+    started = time.perf_counter()
+    _ask(model, images, prompts)
+    seconds = time.perf_counter() - started
+    findings.append(
+        Finding("speed", None, f"{len(images) / seconds:.1f} images/s on the CPU, batch {len(images)}")
+    )
+    return findings
+
+
+def _load(request: MethodRequest, weights_root: Path) -> tuple[ZeroShotDetector, Finding]:
+    options = request.options(None)
+    detector = request.detector
+    files = detector.files(options, chosen_source(request, "*", None))
+    write_untrained(request, ("*",), weights_root)
+    model = detector.load({role: weights_root / file.name for role, file in files.items()}, **options)
+    of = "no weights needed" if not files else f"{len(files)} untrained files"
+    name = f"{request.key}:{request.preset}" if request.preset else request.key
+    return model.eval().requires_grad_(False), Finding("load", True, f"{name}, {of}")
+
+
+def _pictures(model: ZeroShotDetector, folders: Sequence[Folder]) -> tuple[Tensor, list[str]]:
+    tensors, prompts = [], []
+    for folder in folders:
+        for data in folder.classes:
+            for sample in data.samples[:4]:
+                tensors.append(model.preprocess(read_image(sample.image)))
+                prompts.append(data.prompt)
+    return torch.stack(tensors[:8]), prompts[:8]
+
+
+def _ask(model: ZeroShotDetector, images: Tensor, prompts: Sequence[str]) -> Prediction:
+    if model.privileged:
+        size = model.image_size
+        model.reveal(torch.zeros(len(images)), torch.zeros(len(images), size, size, dtype=torch.uint8))
+    with torch.inference_mode():
+        answer: Prediction = model(images, list(prompts))
+    return answer
+
+
+def _contract(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> list[Finding]:
+    count, size = len(images), model.image_size
+    answer = _ask(model, images, prompts)
+
+    def shape(name: str, values: Tensor, expected: tuple[int, ...]) -> Finding:
+        found = f"{tuple(values.shape)} {values.dtype}".replace("torch.", "")
+        return Finding(f"{name} shape", tuple(values.shape) == expected, f"{found}, expected {expected}")
+
+    def span(name: str, values: Tensor) -> Finding:
+        finite = bool(torch.isfinite(values).all())
+        return Finding(
+            f"{name} range",
+            finite,
+            f"{values.min():.4g} to {values.max():.4g}" + ("" if finite else ", NaN or infinite"),
+        )
+
+    findings = [
+        shape("input", images, (count, 3, size, size)),
+        shape("scores", answer.scores, (count,)),
+        shape("maps", answer.maps, (count, size, size)),
+        span("scores", answer.scores),
+        span("maps", answer.maps),
+        Finding("maps differ between images", _vary(answer.maps), "" if _vary(answer.maps) else "all equal"),
+    ]
+    if all(finding.ok is not False for finding in findings[:3]):
+        findings += [
+            _same("deterministic", answer, _ask(model, images, prompts), 0.0),
+            _same(
+                "batch of 1 as batch of all", answer, _one_by_one(model, images, prompts), _BATCH_TOLERANCE
+            ),
+            _same("order of images", answer, _reversed(model, images, prompts), _BATCH_TOLERANCE),
+        ]
+    other = _ask(model, images, ["zebra"] * count)
+    uses = not torch.equal(other.scores, answer.scores) or not torch.equal(other.maps, answer.maps)
+    findings.append(Finding("class names", None, "used" if uses else "not used"))
+    return findings
+
+
+def _vary(maps: Tensor) -> bool:
+    return bool((maps != maps[0]).any())
+
+
+def _same(what: str, one: Prediction, other: Prediction, tolerance: float) -> Finding:
+    deviation = max(
+        float((one.scores - other.scores).abs().max()),
+        float((one.maps - other.maps).abs().max()),
+    )
+    return Finding(what, deviation <= tolerance, f"largest difference {deviation:.2g}")
+
+
+def _one_by_one(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:
+    parts = [_ask(model, image[None], [prompt]) for image, prompt in zip(images, prompts, strict=True)]
+    return Prediction(torch.cat([part.scores for part in parts]), torch.cat([part.maps for part in parts]))
+
+
+def _reversed(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:
+    answer = _ask(model, images.flip(0), prompts[::-1])
+    return Prediction(answer.scores.flip(0), answer.maps.flip(0))
+
+
+def report(request: MethodRequest, findings: Sequence[Finding]) -> str:
+    """Return the findings as Markdown, to go with a pull request."""
+    words = {True: "ok", False: "FAILED", None: ""}
+    rows = [(finding.what, words[finding.ok], finding.found) for finding in findings]
+    return f"### {request.detector.title} (`{request.key}`)\n\n" + tabulate(
+        rows, headers=("check", "", "found"), tablefmt="github"
+    )

@@ -1,0 +1,36 @@
+"""Stand-in weights for a request: right in format and shape, chance in what they answer."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.run.protocol import MethodRequest, chosen_source
+from methods import weights
+
+
+def write_untrained(
+    request: MethodRequest, targets: Iterable[str], root: Path, *, source: str | None = None, seed: int = 0
+) -> list[Path]:
+    """Write what is missing of the untrained weights for `targets` below `root`; returns the new files.
+
+    The folder is marked, so that every result computed with them says so.
+    Raises `BenchError` if `root` holds files and is not marked as untrained.
+    """
+    if root.exists() and any(root.iterdir()) and not weights.untrained(root / "any", root):
+        raise BenchError(
+            f"{root} holds other weights; name an empty folder with --weights-root for stand-ins"
+        )
+    weights.mark_untrained(root, "written by `run_bench.py weights --untrained`")
+    detector = request.detector
+    written: list[Path] = []
+    for target in targets:
+        options = request.options(target)
+        trained_on = chosen_source(request, target, source)
+        paths = {role: root / file.name for role, file in detector.files(options, trained_on).items()}
+        missing = {role: path for role, path in paths.items() if not path.exists()}
+        for path in missing.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if missing:
+            detector.write_untrained(missing, options, seed)
+            written += missing.values()
+    return written

@@ -1,0 +1,97 @@
+"""The order of a run: models one after the other, classes one after the other, one cell each."""
+
+import time
+import traceback
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from bench.errors import BenchError
+from bench.run.collect import Collected, Machine, collect, load
+from bench.run.plan import Job, Plan, Task
+from bench.run.record import cell_content, image_report, pixel_report
+from bench.store.cells import CellId, CellStore
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    finished: list[CellId] = field(default_factory=list)
+    failed: list[tuple[CellId, str]] = field(default_factory=list)
+
+
+class Listener:
+    """Hears how a run goes; the base class ignores everything."""
+
+    def job(self, job: Job) -> None:
+        """Hear that a model is about to be loaded."""
+
+    def task(self, task: Task) -> None:
+        """Hear that a class begins."""
+
+    def images(self, count: int) -> None:
+        """Hear that `count` images are done."""
+
+    def failure(self, cell: CellId, reason: str) -> None:
+        """Hear that a cell failed."""
+
+
+def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener | None = None) -> Outcome:
+    """Compute the plan's tasks and write their cells.
+
+    A task that fails is recorded with its reason, and the others go on. The metrics of one class are
+    computed while the next one is being inferred, at most one class behind, so that memory stays bounded.
+    """
+    listener = listener or Listener()
+    outcome = Outcome()
+    store.ensure_writable()
+    with ThreadPoolExecutor(1, thread_name_prefix="metrics") as finisher:
+        behind: deque[tuple[Task, Future[None]]] = deque()
+
+        def settle(keep: int) -> None:
+            while len(behind) > keep:
+                task, future = behind.popleft()
+                try:
+                    future.result()
+                    outcome.finished.append(task.cell)
+                except Exception as error:
+                    _failed(task.cell, error, store, outcome, listener)
+
+        for job in plan.jobs:
+            listener.job(job)
+            try:
+                model, load_seconds = load(job, machine.device)
+            except Exception as error:
+                settle(0)
+                for task in job.tasks:
+                    _failed(task.cell, error, store, outcome, listener)
+                continue
+            for task in job.tasks:
+                listener.task(task)
+                try:
+                    collected = collect(model, task, machine, listener.images)
+                    collected.seconds["load"] = load_seconds
+                except Exception as error:
+                    _failed(task.cell, error, store, outcome, listener)
+                    continue
+                settle(0)
+                behind.append((task, finisher.submit(_finish, collected, task, job, store, machine)))
+            del model
+        settle(0)
+    return outcome
+
+
+def _failed(cell: CellId, error: Exception, store: CellStore, outcome: Outcome, listener: Listener) -> None:
+    reason = f"{type(error).__name__}: {error}" if not isinstance(error, BenchError) else str(error)
+    outcome.failed.append((cell, reason))
+    listener.failure(cell, reason)
+    store.fail(cell, reason, "".join(traceback.format_exception(error)))
+
+
+def _finish(collected: Collected, task: Task, job: Job, store: CellStore, machine: Machine) -> None:
+    started = time.perf_counter()
+    image = image_report(collected.scores, task.data.no_image_level)
+    pixel = pixel_report(collected.pixels, task.data.no_pixel_level)
+    collected.seconds["metrics"] += time.perf_counter() - started
+    store.write(task.cell, cell_content(collected, task, job, image, pixel, machine))

@@ -1,0 +1,154 @@
+"""What a frozen encoder says of an image, computed once and kept on disk.
+
+Training looks at every image once an epoch, and several sets of prompts are scored on the same images;
+the encoder's answer is the same each time. Features are stored as computed (float32), one file an image,
+under the digest of the image and a key of everything else that changes them.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.store.atomic import write_whole
+from bench.store.digests import sha256
+from methods.base import Features, ZeroShotDetector
+
+
+def features_key(
+    model: ZeroShotDetector, method: str, weights: Mapping[str, str], precision: str, device: torch.device
+) -> str | None:
+    """Return the key of the model's encoder; None if its features must not be kept.
+
+    `weights` are digests by role; what is learned plays no part in features.
+    """
+    if model.encoder_options is None:
+        return None
+    parts = {
+        "method": method,
+        "version": model.version,
+        "options": {name: model.options[name] for name in sorted(model.encoder_options)},
+        "weights": {role: digest for role, digest in weights.items() if role != "learned"},
+        "precision": precision,
+        # Kernels differ in the last bit; mixing devices would make results depend on what was cached where.
+        "device": device.type,
+    }
+    return f"{method}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+@dataclass
+class FeatureCache:
+    """Features of images below `root`, at most `limit` bytes of them in all."""
+
+    root: Path
+    limit: int
+    digest: Callable[[Path], str] = sha256
+    """Gives an image's SHA-256."""
+    _used: int | None = field(default=None, init=False)
+
+    def _path(self, key: str, digest: str) -> Path:
+        return self.root / key / digest[:2] / f"{digest}.safetensors"
+
+    def has(self, key: str, digest: str) -> bool:
+        """Whether the image's features are here."""
+        return self._path(key, digest).exists()
+
+    def read(self, key: str, digest: str) -> Features | None:
+        """Return the features of one image without batch axis, None if they are not here."""
+        path = self._path(key, digest)
+        try:
+            features: Features = load_file(path)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError):
+            path.unlink(missing_ok=True)  # torn by a crash of the machine: computed anew
+            return None
+        return features
+
+    def write(self, key: str, digest: str, features: Features) -> bool:
+        """Keep one image's features (without batch axis); returns False if the limit leaves no room."""
+        size = sum(tensor.numel() * tensor.element_size() for tensor in features.values())
+        if self.used + size > self.limit:
+            return False
+        path = self._path(key, digest)
+        plain = {name: tensor.contiguous().cpu() for name, tensor in features.items()}
+        write_whole(path, lambda place: save_file(plain, place), "ZSAD_CACHE", durable=False)
+        self._used = self.used + size
+        return True
+
+    @property
+    def used(self) -> int:
+        """Bytes in use."""
+        if self._used is None:
+            files = self.root.rglob("*.safetensors") if self.root.exists() else ()
+            self._used = sum(path.stat().st_size for path in files)
+        return self._used
+
+
+def batch_of(rows: Sequence[Features]) -> Features:
+    """Stack features of single images to those of a batch."""
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def rows_of(features: Mapping[str, Tensor]) -> list[Features]:
+    """Take the features of a batch apart, one image each."""
+    count = len(next(iter(features.values())))
+    return [{name: tensor[index].clone() for name, tensor in features.items()} for index in range(count)]
+
+
+class Encoder:
+    """Answers for the frozen part of one model; without a cache it computes everything."""
+
+    def __init__(
+        self,
+        model: ZeroShotDetector,
+        method: str,
+        weights: Mapping[str, str],
+        *,
+        cache: FeatureCache | None,
+        device: torch.device,
+        precision: str = "float32",
+    ) -> None:
+        """Serve `model`, whose frozen weights have the digests `weights` by role."""
+        self.cache, self.device = cache, device
+        self.key = features_key(model, method, weights, precision, device) if cache else None
+
+    def digest(self, image: Path) -> str | None:
+        """Return what the image's features are kept under; None if they are not kept."""
+        return self.cache.digest(image) if self.cache and self.key else None
+
+    def has(self, digest: str) -> bool:
+        """Whether the image with this digest need not be read."""
+        return self.cache is not None and self.key is not None and self.cache.has(self.key, digest)
+
+    def features(
+        self, model: ZeroShotDetector, images: Sequence[tuple[str | None, Tensor | None]]
+    ) -> Features:
+        """Return the features of a batch of (digest, network input); a digest of None is not kept.
+
+        An input may be None where `has` said so.
+        """
+        if self.cache is None or self.key is None:
+            return self._encode(model, [tensor for _, tensor in images])
+        rows = [self.cache.read(self.key, digest) if digest else None for digest, _ in images]
+        missing = [index for index, row in enumerate(rows) if row is None]
+        if missing:
+            fresh = rows_of(self._encode(model, [images[index][1] for index in missing]))
+            for index, row in zip(missing, fresh, strict=True):
+                rows[index] = row
+                digest = images[index][0]
+                if digest is not None:
+                    self.cache.write(self.key, digest, row)
+        features = batch_of([row for row in rows if row is not None])
+        return {name: tensor.to(self.device) for name, tensor in features.items()}
+
+    def _encode(self, model: ZeroShotDetector, tensors: Sequence[Tensor | None]) -> Features:
+        batch = torch.stack([tensor for tensor in tensors if tensor is not None]).to(self.device)
+        with torch.no_grad():
+            return model.encode(batch)

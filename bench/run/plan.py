@@ -1,0 +1,168 @@
+"""The plan: what a run will do, as a value.
+
+It opens no image and builds no model; whoever holds it can run its tasks, here or on a cluster, or only
+print it (`--dry-run`). `bench.run.planner` makes it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import metrics
+from bench.errors import BenchError
+from bench.run.protocol import MethodRequest
+from bench.store.cells import CellId
+from datasets.samples import ClassData, Folder, Sample
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all cells of a request and can change their numbers."""
+
+    precision: str = "float32"
+    masks: str = "resized"
+    """`resized`: to the method's map size, as published codes do; `native`: maps go to the mask's size."""
+    mask_threshold: int = 0
+    metrics_mode: str = "exact"
+    aupro_flavour: str = "numpy1"
+    limit: int | None = None
+    """At most so many images a class; marks the cells partial."""
+
+    def as_config(self) -> dict[str, Any]:
+        """Return the part of a cell's configuration that these settings fill."""
+        return {
+            "masks": self.masks,
+            "mask_threshold": self.mask_threshold,
+            "metrics_mode": self.metrics_mode,
+            "aupro_flavour": self.aupro_flavour,
+            "metrics_version": metrics.VERSION,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What the user explicitly allows; each leaves a mark on the cells it concerns."""
+
+    seen: bool = False
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell to compute."""
+
+    cell: CellId
+    request: MethodRequest
+    folder: Folder
+    data: ClassData
+    marks: tuple[str, ...]
+    settings: Settings
+    overlap: int = 0
+    """Images of the class that the weights were trained on, by their digests."""
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The images to look at; under a limit, evenly spaced, so that normal and anomalous ones occur."""
+        everything, limit = self.data.samples, self.settings.limit
+        if limit is None or limit >= len(everything):
+            return everything
+        return tuple(everything[index * len(everything) // limit] for index in range(limit))
+
+
+@dataclass(frozen=True)
+class Job:
+    """The tasks that share one loaded model."""
+
+    request: MethodRequest
+    source: str | None
+    options: Mapping[str, Any]
+    files: Mapping[str, Path]
+    tasks: tuple[Task, ...]
+
+    def with_task(self, task: Task) -> "Job":
+        """Return the job with one more task."""
+        return replace(self, tasks=(*self.tasks, task))
+
+    def __str__(self) -> str:
+        """Return a name for people."""
+        return self.request.word + (f" (trained on {self.source})" if self.source else "")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A method on a dataset that will not be run, and why."""
+
+    method: str
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do. `done` are the wanted cells that are here already."""
+
+    jobs: tuple[Job, ...] = ()
+    done: tuple[CellId, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """All cells to compute, in order."""
+        return tuple(task for job in self.jobs for task in job.tasks)
+
+    @property
+    def wanted(self) -> tuple[CellId, ...]:
+        """All cells the request covers, computed already or not (refused ones have no cell)."""
+        return (*self.done, *(task.cell for task in self.tasks))
+
+    @property
+    def n_images(self) -> int:
+        """Images to look at."""
+        return sum(len(task.samples) for task in self.tasks)
+
+    def metrics_memory(self) -> int:
+        """Return the bytes that the metrics will need at most: two classes, one computed, one collected."""
+        needs = sorted(
+            metrics.memory_estimate(
+                len(task.samples) * int(job.options["image_size"]) ** 2, task.settings.metrics_mode
+            )
+            for job in self.jobs
+            for task in job.tasks
+            if task.data.has_pixel_level
+        )
+        return sum(needs[-2:])
+
+    def shard(self, index: int, count: int) -> "Plan":
+        """Return the part `index` (from 1) of `count`; the parts are disjoint and together everything."""
+        if not 1 <= index <= count:
+            raise BenchError(f"--shard {index}/{count}: the first number goes from 1 to {count}")
+
+        def mine(cell: CellId) -> bool:
+            return int(cell.key, 16) % count == index - 1
+
+        jobs = tuple(
+            replace(job, tasks=tasks)
+            for job in self.jobs
+            if (tasks := tuple(task for task in job.tasks if mine(task.cell)))
+        )
+        return Plan(jobs, tuple(cell for cell in self.done if mine(cell)), self.refused, self.warnings)
+
+
+def summary(plan: Plan) -> str:
+    """Return the plan as a few lines for people."""
+    by_job = Counter(str(job) for job in plan.jobs for _ in job.tasks)
+    lines = [
+        f"{len(plan.wanted)} cells wanted, {len(plan.done)} here already, {len(plan.tasks)} to compute"
+        f" ({plan.n_images:,} images)"
+    ]
+    lines += [f"  {count:4} cells  {job}" for job, count in by_job.items()]
+    if plan.tasks:
+        lines.append(f"  metrics need at most {plan.metrics_memory() / 2**20:,.0f} MiB beside the model")
+    lines += [f"refused: {each.method} on {each.dataset}: {each.reason}" for each in plan.refused]
+    lines += [f"warning: {warning}" for warning in plan.warnings]
+    return "\n".join(lines)

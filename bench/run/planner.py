@@ -1,0 +1,219 @@
+"""From a request to a plan: which cells are wanted, with which weights, what is here, what is refused."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
+from bench.run.protocol import MethodRequest, chosen_source, is_seen
+from bench.store.cells import CellId, CellStore
+from bench.store.trained import Trained, read_trained
+from datasets.samples import Folder
+from methods import weights
+from methods.weights import WeightFile, WeightsError
+
+Digest = Callable[[Path], str]
+_MOSTLY = 0.5
+"""A target of whose images this share was trained on is the source under another name."""
+
+
+def make_plan(
+    requests: Sequence[MethodRequest],
+    folders: Sequence[Folder],
+    store: CellStore,
+    *,
+    weights_root: Path,
+    digest: Digest,
+    settings: Settings | None = None,
+    source: str | None = None,
+    allow: Permissions | None = None,
+    force: bool = False,
+) -> Plan:
+    """Return the plan for all requests on all folders.
+
+    `source` overrides the protocol's choice of weights. `digest` gives a file's SHA-256 (see
+    `bench.store.digests`); it is asked for every image, so pass one that remembers.
+    """
+    library = Library(weights_root, digest)
+    planner = _Planner(store, library, digest, settings or Settings(), allow or Permissions(), source, force)
+    for request in requests:
+        for folder in folders:
+            try:
+                planner.add(request, folder)
+            except (BenchError, WeightsError) as error:
+                planner.refused.append(Refusal(request.key, folder.key, str(error)))
+    warnings = tuple(f"{folder.key}: {warning}" for folder in folders for warning in folder.warnings)
+    return planner.plan(warnings)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Local weight files of one method for one source, by role."""
+
+    files: Mapping[str, Path]
+    digests: Mapping[str, str]
+    untrained: bool
+    trained: Trained | None
+    """What the learned weights say of themselves, if they were trained here."""
+
+
+class Library:
+    """The weights below one root; every file is verified once."""
+
+    def __init__(self, root: Path, digest: Digest) -> None:
+        """Use `root`; `digest` gives a file's SHA-256."""
+        self.root, self._digest = root, digest
+        self._known: dict[Path, tuple[str, bool, Trained | None]] = {}
+
+    def find(
+        self, request: MethodRequest, options: Mapping[str, Any], source: str | None, *, frozen: bool = False
+    ) -> Weights:
+        """Return the files that the request needs, verified; `frozen` leaves out what is learned.
+
+        Raises `BenchError` naming what is missing and how to get it, `WeightsError` for a wrong file.
+        """
+        wanted = request.detector.files(options, source)
+        if frozen:
+            wanted.pop("learned", None)
+        found = {role: weights.locate(file, self.root) for role, file in wanted.items()}
+        missing = [role for role, path in found.items() if path is None]
+        if missing:
+            names = ", ".join(wanted[role].name for role in missing)
+            raise BenchError(
+                f"weights missing below {self.root}: {names}. {_how_to_get(request, missing, source)}"
+            )
+        files = {role: path for role, path in found.items() if path is not None}
+        known = {role: self._verify(path, wanted[role]) for role, path in files.items()}
+        return Weights(
+            files,
+            {role: entry[0] for role, entry in known.items()},
+            any(entry[1] for entry in known.values()),
+            known["learned"][2] if "learned" in known else None,
+        )
+
+    def _verify(self, path: Path, file: WeightFile) -> tuple[str, bool, Trained | None]:
+        if path not in self._known:
+            trained = read_trained(path) if file.url is None and file.open_clip is None else None
+            # What was trained here may be trained again: no first digest binds it.
+            verify = trained is None
+            digest = weights.verify(path, file, self.root, self._digest) if verify else self._digest(path)
+            self._known[path] = (digest, weights.untrained(path, self.root), trained)
+        return self._known[path]
+
+
+def _how_to_get(request: MethodRequest, missing_roles: Sequence[str], source: str | None) -> str:
+    if missing_roles == ["learned"] and source and "~" in source:
+        datasets, _, seed = source.partition("~")
+        return (
+            "Nobody published them: train them with `run_bench.py train --methods "
+            f"{request.word} --source {datasets.replace('+', ' ')} --seed {seed}`"
+        )
+    return f"Get them with `run_bench.py weights --methods {request.word} --fetch`"
+
+
+@dataclass
+class _Planner:
+    store: CellStore
+    library: Library
+    digest: Digest
+    settings: Settings
+    allow: Permissions
+    source: str | None
+    force: bool
+    done: list[CellId] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    _jobs: dict[str, Job] = field(default_factory=dict)
+    _fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def plan(self, warnings: tuple[str, ...]) -> Plan:
+        return Plan(tuple(self._jobs.values()), tuple(self.done), tuple(self.refused), warnings)
+
+    def add(self, request: MethodRequest, folder: Folder) -> None:
+        """Plan one method on one dataset; raises what makes it impossible."""
+        target = folder.entry.key if folder.entry else folder.key
+        options, source = request.options(target), chosen_source(request, target, self.source)
+        marks = _folder_marks(folder, target, self.settings, self.allow)
+        if request.detector.privileged:
+            marks.append("privileged")
+        seen = is_seen(source, target)
+        if target in request.detector.selected_on.get(source or "", ()):
+            marks.append("selected")
+        if seen and not self.allow.seen:
+            raise _seen(f"its weights were trained on {source}, which includes {target}")
+        found = self.library.find(request, options, source)
+        overlap = self._overlap(found.trained, folder)
+        share = sum(overlap.values()) / sum(len(data.samples) for data in folder.classes)
+        if share >= _MOSTLY and not seen:
+            seen = True
+            if not self.allow.seen:
+                raise _seen(f"its weights were trained on {share:.0%} of these very images (as {source})")
+        if seen:
+            marks.append("seen")
+        if found.untrained:
+            marks.append("untrained")
+        job_key = repr((request, source, sorted(options.items()), sorted(found.digests.items())))
+        for data in folder.classes:
+            config = _plain(
+                {
+                    "method_version": request.detector.version,
+                    "options": options,
+                    "precision": self.settings.precision,
+                    "prompt": data.prompt,
+                    "weights": found.digests,
+                    "data": self._fingerprint(folder, data.key),
+                    "protocol": self.settings.as_config(),
+                }
+            )
+            cell = CellId(request.key, source, folder.key, data.key, config)
+            if not self.force and self.store.read(cell) is not None:
+                self.done.append(cell)
+                continue
+            own = (*marks, "overlap") if overlap[data.key] and not seen else tuple(marks)
+            task = Task(cell, request, folder, data, own, self.settings, overlap[data.key])
+            job = self._jobs.get(job_key) or Job(request, source, options, found.files, ())
+            self._jobs[job_key] = job.with_task(task)
+
+    def _fingerprint(self, folder: Folder, class_key: str) -> str:
+        if (folder.key, class_key) not in self._fingerprints:
+            for data in folder.classes:
+                self._fingerprints[folder.key, data.key] = data.fingerprint(self.digest)
+        return self._fingerprints[folder.key, class_key]
+
+    def _overlap(self, trained: Trained | None, folder: Folder) -> dict[str, int]:
+        """Return how many images of each class were trained on, by their digests."""
+        known = frozenset(trained.images) if trained else frozenset()
+        return {
+            data.key: sum(self.digest(sample.image)[:16] in known for sample in data.samples) if known else 0
+            for data in folder.classes
+        }
+
+
+def _seen(why: str) -> BenchError:
+    return BenchError(
+        f"{why}: that is not zero-shot. Choose another --source, or run it, marked and unranked, "
+        "with --allow-seen"
+    )
+
+
+def _folder_marks(folder: Folder, target: str, settings: Settings, allow: Permissions) -> list[str]:
+    if folder.partial and not allow.partial:
+        raise BenchError(
+            f"{folder.root} does not hold the expected test images ({_brief(folder.differences)}). Run "
+            f"`run_bench.py check {target}`; to go on with what is there, marked partial, add --allow-partial"
+        )
+    marks = ["partial"] if folder.partial or settings.limit is not None else []
+    return [*marks, "stand-in"] if folder.standin else marks
+
+
+def _brief(differences: Sequence[str], most: int = 3) -> str:
+    rest = len(differences) - most
+    return "; ".join(differences[:most]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    # A cell is JSON: tuples become lists before hashing, so that the key of a cell as read is the same.
+    plain: dict[str, Any] = json.loads(json.dumps(config))
+    return plain

@@ -1,0 +1,192 @@
+"""A table as a value: columns, sections of rows, entries of one to five numbers, notes. Knows no format."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+from bench.show.ranking import dense_ranks, percent
+
+NOT_APPLICABLE = "-"
+NOT_RUN = "n/a"
+UNDEFINED = "undef."
+
+PARTIAL, SELECTED, SEEN, FEW = "partial", "selected", "seen", "few-thresholds"
+UNTRAINED, UNRANKED, OVERLAP, PROTOCOL = "untrained", "unranked", "overlap", "protocol"
+SYMBOLS = {PARTIAL: "*", SELECTED: "†", SEEN: "‡", OVERLAP: "¶", FEW: "§", PROTOCOL: "□"}
+LEGEND = {
+    PARTIAL: "partial: classes, seeds, datasets or images are missing, or a class is undefined; not ranked",
+    SELECTED: "checkpoint chosen by its authors on this dataset's test images",
+    SEEN: "trained on this dataset: not zero-shot, not ranked, left out of averages",
+    OVERLAP: "some of the test images were among the training images",
+    PROTOCOL: "the source that the method's own protocol takes for this target",
+    FEW: "AUPRO by 200 thresholds rests on few of them in at least one class; see the exact AUPRO",
+}
+_NO_CONTEST = {PARTIAL, SEEN, UNTRAINED, UNRANKED}
+
+METRIC_TITLES = {
+    "auroc": "AUROC",
+    "ap": "AP",
+    "f1max": "F1-max",
+    "aupro": "AUPRO",
+    "aupro_exact": "exact AUPRO",
+}
+LEVELS = {"image": "Image level", "pixel": "Pixel level"}
+TRIPLES = {
+    "image": ("image_auroc", "image_ap", "image_f1max"),
+    "pixel": ("pixel_auroc", "pixel_aupro", "pixel_f1max"),
+}
+
+
+def metric_title(metric: str) -> str:
+    """Return the label of `pixel_aupro` and its like, without the level."""
+    name = metric.partition("_")[2]
+    return METRIC_TITLES.get(name, name)
+
+
+class Subject(NamedTuple):
+    """What a number is about; names as people read them. An empty `class_key` means the mean."""
+
+    origin: str
+    method: str
+    domain: str
+    dataset: str
+    class_key: str = ""
+    source: str = ""
+    """What the weights were trained on, where the table tells sources apart."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a table, or what stands in its place."""
+
+    metric: str
+    subject: Subject
+    number: Fraction | None = None
+    """Fraction of one, exact and unrounded, the mean over the seeds; a difference may be negative."""
+    gap: str = NOT_RUN
+    """What is shown where there is no number."""
+    marks: frozenset[str] = frozenset()
+    rank: int | None = None
+    """Dense rank among its rivals, 1 is best; None: not ranked."""
+    signed: bool = False
+    """Whether the number is a difference, shown with its sign."""
+    by_seed: tuple[tuple[str, Fraction], ...] = ()
+    """(seed, its own number) where weights were trained here; empty for published ones."""
+    even: bool = True
+    """Whether every seed has the same classes and datasets; if not, they cannot be compared."""
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation (n - 1) over the seeds; None for fewer than two or uneven ones."""
+        if self.number is None or len(self.by_seed) < 2 or not self.even:
+            return None
+        squares = sum((number - self.number) ** 2 for _, number in self.by_seed)
+        return math.sqrt(squares / (len(self.by_seed) - 1))
+
+    @property
+    def spread(self) -> Decimal | None:
+        """The standard deviation in percent with one decimal."""
+        return None if self.std is None else percent(Fraction(self.std))
+
+    @property
+    def shown(self) -> Decimal | None:
+        """The percentage with one decimal."""
+        return None if self.number is None else percent(self.number)
+
+    @property
+    def text(self) -> str:
+        """What is printed, without standard deviation and marks."""
+        if self.shown is None:
+            return self.gap
+        return f"{self.shown:+}" if self.signed and self.shown else f"{self.shown}"
+
+    @property
+    def symbols(self) -> str:
+        """The signs that refer to the notes."""
+        return "".join(symbol for mark, symbol in SYMBOLS.items() if mark in self.marks)
+
+    @property
+    def competes(self) -> bool:
+        """Whether the number may be ranked."""
+        return self.number is not None and not self.signed and not self.marks & _NO_CONTEST
+
+
+Entry = tuple[Value, ...]
+"""What stands in one place of the grid: a triple of metrics, or one number."""
+
+
+def only_gap(entry: Entry) -> str | None:
+    """Return the gap that stands for a whole entry without numbers; None if its values must be listed."""
+    gaps = {value.text for value in entry if value.number is None}
+    return gaps.pop() if len(gaps) == 1 and all(value.number is None for value in entry) else None
+
+
+def common_symbols(entry: Entry) -> str:
+    """Return the symbols that all values of an entry share, to be shown once; empty if they differ."""
+    kinds = {value.symbols for value in entry}
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of entries; neighbours with the same `span` share a heading above their own."""
+
+    title: str
+    span: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: one label for each of the table's `stubs`, one entry for each column."""
+
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    is_average: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows under a common heading."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to be rendered. All texts are plain; renderers escape them."""
+
+    layout: str
+    title: str
+    stubs: tuple[str, ...]
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+    headlines: tuple[str, ...]
+    """Warnings that stand above the numbers."""
+    notes: tuple[str, ...]
+    footer: str
+    """One line: commits, date, number of cells, protocol."""
+
+    def values(self) -> Iterator[Value]:
+        """Yield every number in reading order."""
+        for section in self.sections:
+            for row in section.rows:
+                for entry in row.entries:
+                    yield from entry
+
+    def legend(self) -> tuple[tuple[str, str], ...]:
+        """Return (symbol, meaning) for the marks that occur."""
+        used = "".join(value.symbols for value in self.values())
+        return tuple((symbol, LEGEND[mark]) for mark, symbol in SYMBOLS.items() if symbol in used)
+
+
+def ranked(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Rank rival entries against each other, metric by metric."""
+    columns = []
+    for rivals in zip(*entries, strict=True):
+        ranks = dense_ranks([value.shown if value.competes else None for value in rivals])
+        columns.append([replace(value, rank=rank) for value, rank in zip(rivals, ranks, strict=True)])
+    return tuple(zip(*columns, strict=True))

@@ -1,0 +1,153 @@
+"""Numbers printed in papers, from CSV files, in the same shape as our own results."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from bench.errors import BenchError, unknown
+from bench.show.model import METRIC_TITLES, NOT_APPLICABLE, Subject, Value, metric_title
+from bench.show.ranking import percent
+from bench.show.results import DatasetRow, Group, Place, Results
+from datasets.catalog import CATALOG
+
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
+DEFAULT = "tipsomaly_paper"
+_AVERAGE = re.compile(r"Average\b.*?\(([^)]+)\)")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One printed number."""
+
+    origin: str
+    method: str
+    domain: str
+    dataset: str
+    """Key in the catalogue, or the paper's own word."""
+    title: str
+    class_key: str
+    metric: str
+    number: Fraction
+
+
+def available(folder: Path = FOLDER) -> dict[str, Path]:
+    """Return name -> file of the published tables that are carried along."""
+    return {path.stem: path for path in sorted(folder.glob("*.csv"))}
+
+
+def find(name: str) -> Path:
+    """Return the file for a name, or the file itself if `name` is a path; raises `BenchError` for neither."""
+    if name in available():
+        return available()[name]
+    if name.endswith(".csv") and Path(name).is_file():
+        return Path(name)
+    raise unknown("published table", name, available())
+
+
+def catalogue_key(name: str) -> str | None:
+    """Return the key of the dataset that a paper calls `name`; None if the catalogue has none such."""
+    for key, entry in CATALOG.items():
+        if _plain(name) in {_plain(word) for word in (key, entry.title, *entry.aliases)}:
+            return key
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def read(path: Path) -> Results:
+    """Return the numbers of a published CSV. Averages are computed; where the print differs a note says so.
+
+    Columns: `paper, method, dataset, level, metric, value` (percent), optionally `table`, `domain` and
+    `class`; tables rendered as CSV by this suite are of that form. Lines that begin with `#` are passed over.
+
+    A row without a value says that the paper prints none.
+
+    Raises:
+        BenchError: A column is missing, a value is not a number, or a number stands there twice.
+    """
+    rows = list(_parse(path))
+    printed = [row for row in rows if not _AVERAGE.match(row.title)]
+    origin = " and ".join(dict.fromkeys(row.origin for row in rows))
+    methods = tuple((method, method) for method in dict.fromkeys(row.method for row in rows))
+    groups = _groups(printed)
+    values: dict[Place, Value] = {}
+    for row in printed:
+        place = (row.method, row.dataset, row.class_key, row.metric)
+        if place in values:
+            raise BenchError(f"{path}: {row.method} on {row.title}, {row.metric} stands there twice")
+        subject = Subject(origin, row.method, row.domain, row.title, row.class_key)
+        values[place] = Value(row.metric, subject, row.number)
+    footer = f"as printed in {origin}; {len(printed)} numbers from {path.name}; averages computed here"
+    results = Results(origin, methods, groups, values, (), (), footer, absent=NOT_APPLICABLE)
+    notes = tuple(_misprints(results, [row for row in rows if _AVERAGE.match(row.title)]))
+    return Results(origin, methods, groups, values, (), notes, footer, absent=NOT_APPLICABLE)
+
+
+def _parse(path: Path) -> Iterator[Printed]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"cannot read {path}: {error}") from error
+    reader = csv.DictReader(line for line in lines if not line.startswith("#"))
+    needed = {"paper", "method", "dataset", "level", "metric", "value"}
+    if missing := needed - set(reader.fieldnames or ()):
+        raise BenchError(f"{path} has no column {', '.join(sorted(missing))}")
+    for number, row in enumerate(reader, start=2):
+        try:
+            if row["value"]:
+                yield _printed(row)
+        except (KeyError, ValueError) as error:
+            raise BenchError(f"{path}, row {number}: {error}") from error
+
+
+def _printed(row: Mapping[str, str]) -> Printed:
+    if row["metric"] not in METRIC_TITLES:
+        raise ValueError(f"no metric {row['metric']!r}")
+    name = row["dataset"]
+    key = catalogue_key(name)
+    average = _AVERAGE.match(name)
+    domain = row.get("domain") or (average[1] if average else CATALOG[key].domain if key else "other")
+    return Printed(
+        origin=row["paper"],
+        method=row["method"],
+        domain=domain.capitalize(),
+        dataset=key or name,
+        title=CATALOG[key].title if key else name,
+        class_key=row.get("class") or "",
+        metric=f"{row['level']}_{row['metric']}",
+        number=Fraction(row["value"]) / 100,
+    )
+
+
+def _groups(rows: list[Printed]) -> tuple[Group, ...]:
+    order = {key: place for place, key in enumerate(CATALOG)}
+    datasets: dict[str, list[Printed]] = {}
+    for row in rows:
+        datasets.setdefault(row.dataset, []).append(row)
+    groups: dict[str, list[DatasetRow]] = {"Industrial": [], "Medical": []}
+    for key in sorted(datasets, key=lambda key: order.get(key, len(order))):
+        alike = datasets[key]
+        levels = tuple(dict.fromkeys(row.metric.partition("_")[0] for row in alike))
+        classes = tuple(dict.fromkeys(row.class_key for row in alike if row.class_key))
+        group = groups.setdefault(alike[0].domain, [])
+        group.append(DatasetRow(key, alike[0].title, levels, classes))
+    return tuple(Group(title, tuple(members), "Average") for title, members in groups.items() if members)
+
+
+def _misprints(results: Results, averages: list[Printed]) -> Iterator[str]:
+    groups = {group.title: group for group in results.groups}
+    for row in averages:
+        if row.domain not in groups:  # over something else than a domain
+            continue
+        computed = results.average(row.method, groups[row.domain], row.metric).shown
+        if computed != percent(row.number):
+            level, title = row.metric.partition("_")[0], metric_title(row.metric)
+            yield (
+                f"{row.method}, {row.domain.lower()} average, {level} {title}: printed as "
+                f"{percent(row.number)}, the mean of its rows is {computed}"
+            )

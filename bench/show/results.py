@@ -1,0 +1,123 @@
+"""Means and what is said about them: what every layout looks its numbers up in."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from bench.show.model import (
+    FEW,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    PARTIAL,
+    SEEN,
+    UNDEFINED,
+    Subject,
+    Value,
+)
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """A dataset of the table."""
+
+    key: str
+    title: str
+    levels: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Datasets that stand together, usually a domain."""
+
+    title: str
+    datasets: tuple[DatasetRow, ...]
+    average: str | None
+    """Label of the group's average; None: datasets without anything in common are not averaged."""
+    is_whole: bool = True
+    """Whether these are all the datasets of the group."""
+
+    def at(self, level: str) -> tuple[DatasetRow, ...]:
+        """Return the datasets that have the level."""
+        return tuple(dataset for dataset in self.datasets if level in dataset.levels)
+
+
+Place = tuple[str, str, str, str]
+"""(method label, dataset key or group title, class key or "" for the mean, metric)."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Means and what is to be said about them. Where nothing was run there is no value."""
+
+    origin: str
+    methods: tuple[tuple[str, str], ...]
+    """(label, plain title) of every method, in order."""
+    groups: tuple[Group, ...]
+    values: Mapping[Place, Value]
+    headlines: tuple[str, ...]
+    notes: tuple[str, ...]
+    footer: str
+    absent: str = NOT_RUN
+    """What stands for a number that a dataset could have and that is not here."""
+
+    def known(self, metrics: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the metrics that some dataset here could have (in print: that are printed)."""
+        levels = {level for group in self.groups for row in group.datasets for level in row.levels}
+        printed = {metric for *_, metric in self.values}
+        return tuple(
+            metric
+            for metric in metrics
+            if metric.partition("_")[0] in levels and (self.absent == NOT_RUN or metric in printed)
+        )
+
+    def of(self, label: str, group: Group, dataset: DatasetRow, metric: str, class_key: str = "") -> Value:
+        """Return the value of a dataset or class, or the gap that stands for it."""
+        value = self.values.get((label, dataset.key, class_key, metric))
+        if value is not None:
+            return value
+        applies = metric.partition("_")[0] in dataset.levels
+        subject = Subject(self.origin, label, group.title, dataset.title, class_key)
+        return Value(metric, subject, gap=self.absent if applies else NOT_APPLICABLE)
+
+    def average(self, label: str, group: Group, metric: str) -> Value:
+        """Return the mean over the group's datasets; trained-on ones are left out, which makes it partial."""
+        values = [self.of(label, group, row, metric) for row in group.at(metric.partition("_")[0])]
+        subject = Subject(self.origin, label, group.title, group.average or "")
+        return mean(values, len(values), metric, subject, without=SEEN)
+
+
+def mean(
+    values: Sequence[Value], expected: int, metric: str, subject: Subject, without: str | None = None
+) -> Value:
+    """Return the exact mean of the defined values, marked partial if they are fewer than `expected`.
+
+    Values marked `without` are left out. Every seed gets its own mean, and these are averaged; a value
+    without seeds (published weights) counts for each. A seed that lacks some of the values makes it partial.
+    """
+    defined = [value for value in values if value.number is not None and without not in value.marks]
+    if not defined:
+        gaps = [value.gap for value in values if value.number is None]
+        gap = next((gap for gap in (UNDEFINED, NOT_RUN) if gap in gaps), NOT_APPLICABLE)
+        return Value(metric, subject, gap=gap)
+    marks = frozenset[str]().union(*(value.marks for value in defined))
+    if without:
+        marks -= {FEW}
+    by_seed, even = [], all(value.even for value in defined)
+    for seed in sort_seeds(seed for value in defined for seed, _ in value.by_seed):
+        own = [dict(value.by_seed).get(seed) if value.by_seed else value.number for value in defined]
+        there = [number for number in own if number is not None]
+        by_seed.append((seed, sum(there) / Fraction(len(there))))
+        even = even and len(there) == len(own)
+    if len(defined) < expected or not even:
+        marks |= {PARTIAL}
+    numbers = [number for _, number in by_seed] or [
+        value.number for value in defined if value.number is not None
+    ]
+    total = sum(numbers, Fraction(0))
+    return Value(metric, subject, total / len(numbers), marks=marks, by_seed=tuple(by_seed), even=even)
+
+
+def sort_seeds(seeds: Iterable[str]) -> list[str]:
+    """Return every seed once, numbers by size."""
+    return sorted(set(seeds), key=lambda seed: (len(seed), seed))

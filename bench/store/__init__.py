@@ -1,0 +1,1 @@
+"""What is kept on disk: cells, digests, provenance, what trained weights tell; files written whole."""

@@ -1,0 +1,1 @@
+"""How files that the suite ships were made; nothing of the product imports this."""

@@ -1,0 +1,69 @@
+"""What the trainable methods learn on the small backbones, by the suite's own training."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from bench.demo.demo import Demo, demo_requests
+from bench.demo.standin import stand_in_folders
+from bench.run.collect import Machine
+from bench.run.planner import Library
+from bench.run.protocol import MethodRequest, chosen_source, source_parts
+from bench.store.digests import DigestCache
+from bench.study.train import TrainJob, make_job, train
+from datasets.samples import Folder
+from methods.backbones import mini
+
+
+def learn(root: Path, packed: Path, device: torch.device, heard: Callable[[str], None]) -> list[Path]:
+    """Train every method of the demo on its protocol's sources, of stand-ins; return the files.
+
+    `root` is the demo's folder, where the data are; the backbones in `packed` are used, and what is learned
+    goes there too.
+    """
+    folders = by_key(stand_in_folders(Demo(root).data))
+    with TemporaryDirectory() as work:
+        return _learn(folders, Path(work), packed, Machine(device), heard)
+
+
+def _learn(
+    folders: Mapping[str, Folder],
+    work: Path,
+    packed: Path,
+    machine: Machine,
+    heard: Callable[[str], None],
+) -> list[Path]:
+    digest = DigestCache()
+    mini.install(work, packed, learned=False)
+    library, written = Library(work, digest), []
+    for request in demo_requests():
+        for job, _ in jobs(request, folders, library):
+            heard(f"training {job}")
+            made = train(job, machine, digest)
+            place = packed / mini.LEARNED / made.relative_to(work)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made, place)
+            written.append(place)
+    return written
+
+
+def by_key(folders: list[Folder]) -> dict[str, Folder]:
+    """Return stand-in folders by the keys of the datasets they stand in for."""
+    return {folder.entry.key: folder for folder in folders if folder.entry}
+
+
+def jobs(
+    request: MethodRequest, folders: Mapping[str, Folder], library: Library, later: int = 0
+) -> Iterator[tuple[TrainJob, list[Folder]]]:
+    """Yield the trainings that the protocol asks for, each with the targets that its weights are for.
+
+    The seed is the recipe's, `later` counted on; nothing for a method that learns nothing.
+    """
+    sources = {target: chosen_source(request, target, None) for target in folders}
+    for source in sorted({each for each in sources.values() if each}):
+        seed = int(source.partition("~")[2]) + later
+        job = make_job(request, [folders[key] for key in source_parts(source)], seed, library)
+        yield job, [folders[target] for target, own in sources.items() if own == source]
