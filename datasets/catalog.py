@@ -52,8 +52,6 @@ _ENTRIES = (
             ),
         ),
         how_to_get="Download mvtec_anomaly_detection.tar.xz from the homepage (form) or the address above.",
-        package="12IukAqxOj497J4F0Mel-FvaONM030qwP",
-        remarks="Listed twice. grid, screw and zipper are single-channel.",
     ),
     Dataset(
         key="visa",
@@ -78,8 +76,6 @@ _ENTRIES = (
             ),
         ),
         how_to_get="Download VisA_20220922.tar.",
-        package="1U0MZVro5yGgaHNQ8kWb3U1a0Qlz4HiHI",
-        remarks="Official split file 1cls.csv. Masks hold class indices 1, 2, 3...: anomalous means > 0.",
     ),
     Dataset(
         key="mpdd",
@@ -97,8 +93,6 @@ _ENTRIES = (
         homepage="https://github.com/stepanje/MPDD",
         archives=(),
         how_to_get="Follow the OneDrive link on the homepage by hand; there is no stable address.",
-        package="1cLkZs8pN8onQzfyNskeU_836JLjrtJz1",
-        remarks="Listed twice.",
     ),
     Dataset(
         key="btad",
@@ -119,8 +113,6 @@ _ENTRIES = (
             ),
         ),
         how_to_get="Download btad.zip.",
-        package="19Kd8jJLxZExwiTc9__6_r_jPqkmTXt4h",
-        remarks="Listed twice. Normal folder `ok`; image and mask extensions differ by class.",
     ),
     Dataset(
         key="ksdd",
@@ -141,7 +133,6 @@ _ENTRIES = (
             ),
         ),
         how_to_get="Download KolektorSDD.zip with the fine annotations (not the box-shaped ones).",
-        package="13UidsM1taqEAVV_JJTBiCV1D3KUBpmpj",
         protocols=(
             Protocol(
                 "thirds",
@@ -158,7 +149,6 @@ _ENTRIES = (
                 by_prepare=False,
             ),
         ),
-        remarks="Counted on the raw files. kos01 = kos26 and kos27 = kos34 byte for byte.",
     ),
     Dataset(
         key="dagm",
@@ -175,7 +165,6 @@ _ENTRIES = (
         archives=(),
         how_to_get=f"Download from {_KAGGLE}mhskjelvareid/dagm-2007-competition-dataset-optical-inspection "
         "(account needed); copies lie in Zenodo records 8086136 and 12750201.",
-        package="1f4sm8hpWQRzZMpvM-j7Q3xPG2vtdwvTy",
         protocols=(
             Protocol(
                 "test",
@@ -190,7 +179,6 @@ _ENTRIES = (
                 {name: (150, 150) if number < 6 else (300, 300) for number, name in enumerate(_DAGM)},
             ),
         ),
-        remarks="Per class only Class4 is verified; the balanced counts are derived from AdaCLIP's script.",
     ),
     Dataset(
         key="dtd_synthetic",
@@ -209,8 +197,6 @@ _ENTRIES = (
         homepage="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
         archives=(),
         how_to_get="Download the Google Drive folder by hand (Aota, Tong, Okatani, WACV 2023).",
-        package="1em51XXz5_aBNRJlJxxv3-Ed1dO9H3QgS",
-        remarks="Listed twice.",
     ),
     Dataset(
         key="headct",
@@ -225,8 +211,6 @@ _ENTRIES = (
         homepage=_KAGGLE + "felipekitamura/head-ct-hemorrhage",
         archives=(),
         how_to_get="Download from Kaggle (account needed).",
-        package="1ore0yCV31oLwwC--YUuTQfij-f2V32O2",
-        remarks="Counted.",
     ),
     Dataset(
         key="brainmri",
@@ -241,8 +225,6 @@ _ENTRIES = (
         homepage=_KAGGLE + "navoneel/brain-mri-images-for-brain-tumor-detection",
         archives=(),
         how_to_get="Download from Kaggle (account needed).",
-        package="1JLYyzcPG3ULY2J_aw1SY9esNujYm9GKd",
-        remarks="Counted; 85/68 elsewhere comes from a loader that misses extensions. Overlaps with Br35H.",
     ),
     Dataset(
         key="br35h",
@@ -257,8 +239,6 @@ _ENTRIES = (
         homepage=_KAGGLE + "ahmedhamada0/brain-tumor-detection",
         archives=(),
         how_to_get="Download from Kaggle (account needed).",
-        package="1qaZ6VJDRk3Ix3oVp3NpFyTsqXLJ_JjQy",
-        remarks="Counted. Holds most of BrainMRI's images byte for byte: the two are not independent.",
     ),
     Dataset(
         key="isic",
@@ -281,8 +261,6 @@ _ENTRIES = (
         archives=(),
         how_to_get="Download test data and test ground truth of 2016 Task 1 from "
         "https://challenge.isic-archive.com/data/ and unpack both into one folder.",
-        package="1atZwmnFsz7mCsHWBZ8pkL_-Eul9bKFEx",
-        remarks="The test part of ISIC 2016 Task 1; challenge page and list.",
     ),
     Dataset(
         key="cvc_colondb",
@@ -297,8 +275,6 @@ _ENTRIES = (
         homepage="http://mv.cvc.uab.es/projects/colon-qa/cvccolondb",
         archives=(Archive("Polyp_DataSet.zip", _FIGSHARE),),
         how_to_get="Download Polyp_DataSet.zip from figshare (article 21221579).",
-        package="1tjZ0o5dgzka3wf_p4ErSRJ9fcC-RJK8R",
-        remarks="Listed twice.",
     ),
     Dataset(
         key="cvc_clinicdb",
@@ -313,8 +289,6 @@ _ENTRIES = (
         homepage="https://polyp.grand-challenge.org/CVCClinicDB/",
         archives=(Archive("Polyp_DataSet.zip", _FIGSHARE),),
         how_to_get="Download the official tif archive (homepage), or Polyp_DataSet.zip from figshare.",
-        package="1ciqZwMs1smSGDlwQ6tsr6YzylrqQBn9n",
-        remarks="Counted. The official tifs are read as colour; 138 masks have in-between values.",
     ),
     Dataset(
         key="tn3k",
@@ -330,8 +304,6 @@ _ENTRIES = (
         archives=(),
         how_to_get="Download by hand from https://drive.google.com/file/d/1reHyY5eTZ5uePXMVMzFOq5j3eFOSp50F "
         "or from Baidu (links on the homepage).",
-        package="1LuKEMhrUGwFBlGCaej46WoooH89V3O8_",
-        remarks="Counted (masks). Masks are JPEG: > 0 enlarges the foreground against > 127.",
     ),
 )  # fmt: skip
 

@@ -77,11 +77,8 @@ class Dataset:
     homepage: str
     archives: tuple[Archive, ...]
     how_to_get: str
-    package: str
-    """Google Drive id of the tree AdaCLIP's authors prepared (their class names, no digest published)."""
     protocols: tuple[Protocol, ...] = ()
     """The first is the default; empty where only one test set is in use."""
-    remarks: str = ""
 
     def class_of(self, name: str) -> ClassEntry | None:
         """Return the class that `name` means in any name set; case and `_` for blank do not matter."""

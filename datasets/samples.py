@@ -104,6 +104,11 @@ class Folder:
         return count_classes(found, self._expecting, self.protocol)
 
     @property
+    def target(self) -> str:
+        """Key of the dataset in the protocol: the catalog's also for stand-ins, else the own folder's."""
+        return self.entry.key if self.entry else self.key
+
+    @property
     def differences(self) -> tuple[str, ...]:
         """How the counts differ from the catalogue's, in words; empty where nothing is expected."""
         return differences(self.counts(), self._expecting, self.protocol)

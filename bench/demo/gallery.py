@@ -25,11 +25,6 @@ class Exhibit:
     sample: Sample
     prompt: str
 
-    @property
-    def target(self) -> str:
-        """The dataset's key for the protocol."""
-        return self.folder.entry.key if self.folder.entry else self.folder.key
-
 
 def choose_exhibits(folders: Sequence[Folder], count: int) -> list[Exhibit]:
     """Return one anomalous image with a mask from each of the first `count` datasets that have any."""
@@ -76,7 +71,10 @@ def _answers(
     answers = []
     loaded: dict[str, LoadedMethod] = {}
     for exhibit in exhibits:
-        options, source = request.options(exhibit.target), chosen_source(request, exhibit.target, None)
+        options, source = (
+            request.options(exhibit.folder.target),
+            chosen_source(request, exhibit.folder.target, None),
+        )
         name = repr((source, sorted(options.items())))
         if name not in loaded:
             found = library.find(request, options, source)

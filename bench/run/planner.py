@@ -133,7 +133,7 @@ class _Planner:
 
     def add(self, request: MethodRequest, folder: Folder) -> None:
         """Plan one method on one dataset; raises what makes it impossible."""
-        target = folder.entry.key if folder.entry else folder.key
+        target = folder.target
         options, source = request.options(target), chosen_source(request, target, self.source)
         marks = _folder_marks(folder, target, self.settings, self.allow)
         if request.detector.privileged:

@@ -97,8 +97,7 @@ def examples_of(job: TrainJob) -> list[Example]:
                     f"{job.request.key} learns from masks, and {folder.key}/{data.key} has none "
                     f"({data.no_pixel_level}); choose another --source"
                 )
-            key = folder.entry.key if folder.entry else folder.key
-            found += [Example(key, data, sample) for sample in data.samples]
+            found += [Example(folder.target, data, sample) for sample in data.samples]
     return found
 
 
@@ -107,8 +106,7 @@ def make_job(request: MethodRequest, folders: Sequence[Folder], seed: int, libra
 
     Raises `BenchError` where frozen weights are missing or a source has no masks.
     """
-    keys = [folder.entry.key if folder.entry else folder.key for folder in folders]
-    source = f"{'+'.join(keys)}~{seed}"
+    source = f"{'+'.join(folder.target for folder in folders)}~{seed}"
     options = request.options(None)
     found = library.find(request, options, source, frozen=True)
     out = library.root / request.detector.files(options, source)["learned"].name

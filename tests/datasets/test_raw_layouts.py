@@ -366,7 +366,7 @@ def test_stand_in_data_stays_marked(tmp_path: Path) -> None:
     (tmp_path / "generated" / "STAND-IN.txt").write_text("made up")
     folder = open_dataset(prepare("mvtec", raw, tmp_path / "data"))
     assert folder.standin
-    assert folder.key == "standin_mvtec"
+    assert (folder.key, folder.target) == ("standin_mvtec", "mvtec")
     assert folder.entry is CATALOG["mvtec"]
     assert not folder.partial
     assert "generated stand-in data" in str(check(folder))
