@@ -1,6 +1,6 @@
 """Tables: pure functions of stored cells and of the numbers that papers print."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
@@ -34,7 +34,6 @@ def build(
     where: Mapping[str, str] | None = None,
     latest: bool = False,
     against: str | None = None,
-    unranked: Collection[str] = (),
     home_source: HomeSource | None = None,
     metrics: Sequence[str] = (),
     headline: str | None = None,
@@ -49,7 +48,6 @@ def build(
         where: Settings that cells must have, for example `{"precision": "float32", "options.sigma": "4"}`.
         latest: Where cells differ only in data, prompt, weights or versions, take the newest.
         against: Name of a published table, or path of a CSV: ours, theirs and the difference.
-        unranked: Keys of methods that take no part in the ranking; privileged ones never do.
         home_source: The protocol's source for (method, target); other sources get columns of their own.
         metrics: Keys of the metrics of the layout `cross`; empty: its usual ones.
         headline: A sentence to stand above the numbers.
@@ -68,7 +66,6 @@ def build(
     results = summarise(
         fillings,
         datasets=datasets,
-        unranked=frozenset(unranked),
         headline=headline,
         footer=footer(fillings),
     )

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from bench.errors import BenchError, unknown
+from bench.store.marks import Mark
 
 Cell = Mapping[str, Any]
 HomeSource = Callable[[str, str], str | None]
@@ -46,6 +47,11 @@ def plain_source(cell: Cell) -> str:
 def seed_of(cell: Cell) -> str:
     """Return the seed that the cell's weights were trained with here; empty for published weights."""
     return str(cell["source"] or "").partition("~")[2]
+
+
+def marks_of(cell: Cell) -> frozenset[Mark]:
+    """Return the marks that the cell was stored with."""
+    return frozenset(map(Mark, cell["marks"]))
 
 
 def settings(cell: Cell) -> dict[str, Any]:

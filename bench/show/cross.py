@@ -5,21 +5,10 @@ from dataclasses import replace
 
 from bench.errors import BenchError, unknown
 from bench.show.choose import Filling, HomeSource
-from bench.show.model import (
-    LEVELS,
-    NOT_APPLICABLE,
-    PROTOCOL,
-    SEEN,
-    Column,
-    Row,
-    Section,
-    Subject,
-    Table,
-    Value,
-    metric_title,
-)
+from bench.show.model import LEVELS, NOT_APPLICABLE, Column, Row, Section, Subject, Table, Value, metric_title
 from bench.show.results import DatasetRow, Results, mean
 from bench.show.summary import STANDIN
+from bench.store.marks import Mark
 from datasets.catalog import CATALOG
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
@@ -131,9 +120,9 @@ class _Matrix:
             return value
         home = self.home_source(source.method, base) if self.home_source else None
         if home and set(home.split("+")) == set(parts):
-            value = replace(value, marks=value.marks | {PROTOCOL})
+            value = replace(value, marks=value.marks | {Mark.PROTOCOL})
         if base in parts:
-            value = replace(value, marks=value.marks | {SEEN}, gap=NOT_APPLICABLE)
+            value = replace(value, marks=value.marks | {Mark.SEEN}, gap=NOT_APPLICABLE)
         return value
 
     def rows(self) -> tuple[Row, ...]:
@@ -158,9 +147,9 @@ class _Matrix:
     def _mean(self, values: Sequence[Value], method: str, source: str, dataset: str) -> Value:
         subject = Subject(self.origin, method, "cross", dataset, source=source)
         others = [
-            replace(value, marks=value.marks - {PROTOCOL})
+            replace(value, marks=value.marks - {Mark.PROTOCOL})
             for value in values
-            if SEEN not in value.marks and _applies(value)
+            if Mark.SEEN not in value.marks and _applies(value)
         ]
         return mean(others, len(others), self.metric, subject)
 

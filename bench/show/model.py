@@ -8,23 +8,11 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from bench.show.ranking import dense_ranks, percent
+from bench.store.marks import Mark, legend, symbols
 
 NOT_APPLICABLE = "-"
 NOT_RUN = "n/a"
 UNDEFINED = "undef."
-
-PARTIAL, SELECTED, SEEN, FEW = "partial", "selected", "seen", "few-thresholds"
-UNTRAINED, UNRANKED, OVERLAP, PROTOCOL = "untrained", "unranked", "overlap", "protocol"
-SYMBOLS = {PARTIAL: "*", SELECTED: "†", SEEN: "‡", OVERLAP: "¶", FEW: "§", PROTOCOL: "□"}
-LEGEND = {
-    PARTIAL: "partial: classes, seeds, datasets or images are missing, or a class is undefined; not ranked",
-    SELECTED: "checkpoint chosen by its authors on this dataset's test images",
-    SEEN: "trained on this dataset: not zero-shot, not ranked, left out of averages",
-    OVERLAP: "some of the test images were among the training images",
-    PROTOCOL: "the source that the method's own protocol takes for this target",
-    FEW: "AUPRO by 200 thresholds rests on few of them in at least one class; see the exact AUPRO",
-}
-_NO_CONTEST = {PARTIAL, SEEN, UNTRAINED, UNRANKED}
 
 METRIC_TITLES = {
     "auroc": "AUROC",
@@ -68,7 +56,7 @@ class Value:
     """Fraction of one, exact and unrounded, the mean over the seeds; a difference may be negative."""
     gap: str = NOT_RUN
     """What is shown where there is no number."""
-    marks: frozenset[str] = frozenset()
+    marks: frozenset[Mark] = frozenset()
     rank: int | None = None
     """Dense rank among its rivals, 1 is best; None: not ranked."""
     signed: bool = False
@@ -106,12 +94,12 @@ class Value:
     @property
     def symbols(self) -> str:
         """The signs that refer to the notes."""
-        return "".join(symbol for mark, symbol in SYMBOLS.items() if mark in self.marks)
+        return symbols(self.marks)
 
     @property
     def competes(self) -> bool:
         """Whether the number may be ranked."""
-        return self.number is not None and not self.signed and not self.marks & _NO_CONTEST
+        return self.number is not None and not self.signed and all(mark.ranked for mark in self.marks)
 
 
 Entry = tuple[Value, ...]
@@ -179,8 +167,8 @@ class Table:
 
     def legend(self) -> tuple[tuple[str, str], ...]:
         """Return (symbol, meaning) for the marks that occur."""
-        used = "".join(value.symbols for value in self.values())
-        return tuple((symbol, LEGEND[mark]) for mark, symbol in SYMBOLS.items() if symbol in used)
+        used = frozenset[Mark]().union(*(value.marks for value in self.values()))
+        return legend(used)
 
 
 def ranked(entries: Sequence[Entry]) -> tuple[Entry, ...]:

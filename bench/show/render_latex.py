@@ -3,18 +3,8 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from bench.show.model import (
-    NOT_APPLICABLE,
-    PROTOCOL,
-    SEEN,
-    Entry,
-    Row,
-    Section,
-    Table,
-    Value,
-    common_symbols,
-    only_gap,
-)
+from bench.show.model import NOT_APPLICABLE, Entry, Row, Section, Table, Value, common_symbols, only_gap
+from bench.store.marks import Mark
 
 PACKAGES = ("adjustbox", "booktabs", "multirow", "xcolor")
 """What the document must load."""
@@ -137,9 +127,9 @@ def _value(value: Value, symbols: str) -> str:
         text = f"\\underline{{{text}}}"
     if value.spread is not None:
         text += f"{{\\scriptsize$\\,\\pm\\,{value.spread}$}}"
-    if SEEN in value.marks:
+    if Mark.SEEN in value.marks:
         text = f"\\textcolor{{gray}}{{{text}}}"
-    return (_box(text) if PROTOCOL in value.marks else text) + _superscript(symbols)
+    return (_box(text) if Mark.PROTOCOL in value.marks else text) + _superscript(symbols)
 
 
 def _box(text: str) -> str:

@@ -4,16 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from bench.show.model import (
-    FEW,
-    NOT_APPLICABLE,
-    NOT_RUN,
-    PARTIAL,
-    SEEN,
-    UNDEFINED,
-    Subject,
-    Value,
-)
+from bench.show.model import NOT_APPLICABLE, NOT_RUN, UNDEFINED, Subject, Value
+from bench.store.marks import Mark
 
 
 @dataclass(frozen=True)
@@ -84,11 +76,11 @@ class Results:
         """Return the mean over the group's datasets; trained-on ones are left out, which makes it partial."""
         values = [self.of(label, group, row, metric) for row in group.at(metric.partition("_")[0])]
         subject = Subject(self.origin, label, group.title, group.average or "")
-        return mean(values, len(values), metric, subject, without=SEEN)
+        return mean(values, len(values), metric, subject, without=Mark.SEEN)
 
 
 def mean(
-    values: Sequence[Value], expected: int, metric: str, subject: Subject, without: str | None = None
+    values: Sequence[Value], expected: int, metric: str, subject: Subject, without: Mark | None = None
 ) -> Value:
     """Return the exact mean of the defined values, marked partial if they are fewer than `expected`.
 
@@ -100,9 +92,9 @@ def mean(
         gaps = [value.gap for value in values if value.number is None]
         gap = next((gap for gap in (UNDEFINED, NOT_RUN) if gap in gaps), NOT_APPLICABLE)
         return Value(metric, subject, gap=gap)
-    marks = frozenset[str]().union(*(value.marks for value in defined))
+    marks = frozenset[Mark]().union(*(value.marks for value in defined))
     if without:
-        marks -= {FEW}
+        marks -= {Mark.FEW_THRESHOLDS}
     by_seed, even = [], all(value.even for value in defined)
     for seed in sort_seeds(seed for value in defined for seed, _ in value.by_seed):
         own = [dict(value.by_seed).get(seed) if value.by_seed else value.number for value in defined]
@@ -110,7 +102,7 @@ def mean(
         by_seed.append((seed, sum(there) / Fraction(len(there))))
         even = even and len(there) == len(own)
     if len(defined) < expected or not even:
-        marks |= {PARTIAL}
+        marks |= {Mark.PARTIAL}
     numbers = [number for _, number in by_seed] or [
         value.number for value in defined if value.number is not None
     ]

@@ -5,21 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from bench.show.choose import Cell, Filling, seed_of
-from bench.show.model import (
-    FEW,
-    OVERLAP,
-    PARTIAL,
-    SEEN,
-    SELECTED,
-    UNDEFINED,
-    UNRANKED,
-    UNTRAINED,
-    Subject,
-    Value,
-    metric_title,
-)
+from bench.show.choose import Cell, Filling, marks_of, seed_of
+from bench.show.model import UNDEFINED, Subject, Value, metric_title
 from bench.show.results import DatasetRow, Group, Place, Results, mean, sort_seeds
+from bench.store.marks import Mark
 from datasets.catalog import CATALOG
 
 ORIGIN = "zsad-bench"
@@ -32,7 +21,6 @@ def summarise(
     fillings: Sequence[Filling],
     *,
     datasets: Sequence[str] = (),
-    unranked: frozenset[str] = frozenset(),
     headline: str | None = None,
     footer: str = "",
 ) -> Results:
@@ -41,7 +29,6 @@ def summarise(
     Args:
         fillings: The columns.
         datasets: Keys of the rows wanted; empty: the whole catalogue and what else has cells.
-        unranked: Methods (keys) that take no part in the ranking.
         headline: The caller's sentence above the table.
         footer: Line for the end of the table.
     """
@@ -54,7 +41,7 @@ def summarise(
             for dataset in group.datasets:
                 alike = [cell for cell in filling.cells if cell["dataset"] == dataset.key]
                 if alike:
-                    values |= _values(filling, group, dataset, alike, filling.method in unranked)
+                    values |= _values(filling, group, dataset, alike)
                     notes += _notes(filling, dataset, alike)
     return Results(
         ORIGIN,
@@ -67,9 +54,7 @@ def summarise(
     )
 
 
-def _values(
-    filling: Filling, group: Group, dataset: DatasetRow, cells: Sequence[Cell], unranked: bool
-) -> dict[Place, Value]:
+def _values(filling: Filling, group: Group, dataset: DatasetRow, cells: Sequence[Cell]) -> dict[Place, Value]:
     """Return the values of a dataset's classes and their means for one column."""
     values: dict[Place, Value] = {}
     expected = max(cell["n_classes"] for cell in cells)
@@ -80,37 +65,33 @@ def _values(
         of_classes = []
         for class_key in dict.fromkeys(cell["class"] for cell in cells):
             alike = [cell for cell in cells if cell["class"] == class_key]
-            value = _of_class(alike, metric, mean_of._replace(class_key=class_key), unranked)
+            value = _of_class(alike, metric, mean_of._replace(class_key=class_key))
             if len(alike) < len({seed_of(cell) for cell in cells}):
-                value = replace(value, marks=value.marks | {PARTIAL})
+                value = replace(value, marks=value.marks | {Mark.PARTIAL})
             of_classes.append(value)
             values[filling.label, dataset.key, class_key, metric] = value
         values[filling.label, dataset.key, "", metric] = mean(of_classes, expected, metric, mean_of)
     return values
 
 
-def _of_class(cells: Sequence[Cell], metric: str, subject: Subject, unranked: bool) -> Value:
+def _of_class(cells: Sequence[Cell], metric: str, subject: Subject) -> Value:
     """Return the value of one class, whose cells are its seeds."""
     defined = [cell for cell in cells if cell["metrics"][metric] is not None]
     if not defined:
         return Value(metric, subject, gap=UNDEFINED)
     numbers = {seed_of(cell): Fraction(cell["metrics"][metric]) for cell in defined}
-    marks = frozenset[str]().union(*(_marks(cell, metric, unranked) for cell in defined))
+    marks = frozenset[Mark]().union(*(_marks(cell, metric) for cell in defined))
     if len(defined) < len(cells):
-        marks |= {PARTIAL}
+        marks |= {Mark.PARTIAL}
     by_seed = tuple((seed, numbers[seed]) for seed in sort_seeds(numbers) if seed)
     return Value(
         metric, subject, sum(numbers.values()) / Fraction(len(numbers)), marks=marks, by_seed=by_seed
     )
 
 
-def _marks(cell: Cell, metric: str, unranked: bool) -> frozenset[str]:
-    marks = {PARTIAL, SEEN, SELECTED, UNTRAINED, OVERLAP} & set(cell["marks"])
-    if unranked or "privileged" in cell["marks"]:
-        marks.add(UNRANKED)
-    if metric == "pixel_aupro" and cell["details"].get("pixel_aupro_few_thresholds"):
-        marks.add(FEW)
-    return frozenset(marks)
+def _marks(cell: Cell, metric: str) -> frozenset[Mark]:
+    few = metric == "pixel_aupro" and cell["details"].get("pixel_aupro_few_thresholds")
+    return marks_of(cell) | ({Mark.FEW_THRESHOLDS} if few else set())
 
 
 def _joined(notes: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -143,9 +124,9 @@ def _remarks(dataset: DatasetRow, cells: Sequence[Cell]) -> Iterator[str]:
     if len(cells) < expected:
         yield f"{len(cells)} of {expected} classes run"
     counts = [sum(cell["counts"][kind] for cell in cells) for kind in ("normal", "anomalous")]
-    if any(PARTIAL in cell["marks"] for cell in cells):
+    if any(Mark.PARTIAL in cell["marks"] for cell in cells):
         yield f"not all images, only {counts[0]} normal and {counts[1]} anomalous ones"
-    if overlapping := [cell for cell in cells if OVERLAP in cell["marks"]]:
+    if overlapping := [cell for cell in cells if Mark.OVERLAP in cell["marks"]]:
         count = sum(cell["details"]["overlap_images"] for cell in overlapping)
         yield f"{count} of the {sum(counts)} test images were among the training images"
     for metric in cells[0]["metrics"]:
@@ -163,7 +144,7 @@ def _remarks(dataset: DatasetRow, cells: Sequence[Cell]) -> Iterator[str]:
             else:
                 yield f"{level} {metric_title(metric)} is defined in {defined} classes ({why})"
     measured = [cell for cell in cells if cell["metrics"].get("pixel_aupro") is not None]
-    if few := sum(FEW in _marks(cell, "pixel_aupro", False) for cell in measured):
+    if few := sum(Mark.FEW_THRESHOLDS in _marks(cell, "pixel_aupro") for cell in measured):
         share = "every class" if few == len(cells) > 1 else f"{few} of {len(cells)} classes"
         yield f"AUPRO rests on few thresholds in {share}"
 
@@ -173,7 +154,7 @@ def _seeds(fillings: Sequence[Filling]) -> list[str]:
     columns: dict[tuple[str, ...], list[str]] = {}
     for filling in fillings:
         seeds = sort_seeds(seed for cell in filling.cells if (seed := seed_of(cell)))
-        untrained = any(UNTRAINED in cell["marks"] for cell in filling.cells)
+        untrained = any(Mark.UNTRAINED in cell["marks"] for cell in filling.cells)
         if len(seeds) > 1 or (seeds and not untrained):
             columns.setdefault(tuple(seeds), []).append(filling.label)
     return [
@@ -194,7 +175,7 @@ def headlines(fillings: Sequence[Filling], without: str | None = None) -> tuple[
         return [each.label for each in fillings if any(mark in cell["marks"] for cell in each.cells)]
 
     lines = []
-    if untrained := labels(UNTRAINED):
+    if untrained := labels(Mark.UNTRAINED):
         lines.append(f"untrained: chance. Untrained weights in {', '.join(untrained)}: not ranked.")
     if labels("stand-in"):
         lines.append("demo: generated data, small models; not the paper's numbers.")

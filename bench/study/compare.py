@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
-from bench.show.choose import Cell, Filling, HomeSource, choose, fill_columns, seed_of
+from bench.show.choose import Cell, Filling, HomeSource, choose, fill_columns, marks_of, seed_of
 from bench.show.cross import refuse_mixed_worlds
 from bench.show.footer import footer
-from bench.show.model import OVERLAP, PARTIAL, SEEN, SELECTED
 from bench.show.results import sort_seeds
 from bench.show.summary import STANDIN, headlines
+from bench.store.marks import Mark
 from bench.study.bootstrap import METRICS, paired_differences
 from bench.study.comparison import Comparison, ComparisonRow, Difference, Marks
 from datasets.catalog import CATALOG
@@ -94,13 +94,13 @@ def compare(
         if of_classes:
             found, marks = _Found.mean(of_classes), _marks(sides, key, len(of_classes))
             rows.append(found.row(_title(sides, key), marks))
-            if SEEN not in marks[0] | marks[1]:
+            if Mark.SEEN not in marks[0] | marks[1]:
                 counted.append((found, marks))
     if not rows:
         raise BenchError(f"nothing to compare at image level: {'; '.join(notes)}")
     if len(rows) > 1 and counted:
         parts, marks_of_parts = zip(*counted, strict=True)
-        of_first, of_second = (frozenset[str]().union(*each) for each in zip(*marks_of_parts, strict=True))
+        of_first, of_second = (frozenset[Mark]().union(*each) for each in zip(*marks_of_parts, strict=True))
         rows.append(_Found.mean(parts).row("Mean", (of_first, of_second)))
     notes += [*_seeds(sides), f"{resamples} resamples of the images within class and label, seed {seed}"]
     return Comparison(
@@ -156,11 +156,10 @@ def _on(side: Filling, key: str) -> list[Cell]:
 
 def _marks(sides: Sequence[Filling], key: str, n_classes: int) -> Marks:
     expected = max(cell["n_classes"] for side in sides for cell in _on(side, key))
-    lacking = {PARTIAL} if n_classes < expected else set()
+    lacking = {Mark.PARTIAL} if n_classes < expected else set()
 
-    def of_side(side: Filling) -> frozenset[str]:
-        marks = {mark for cell in _on(side, key) for mark in cell["marks"]}
-        return frozenset({PARTIAL, SEEN, SELECTED, OVERLAP} & marks | lacking)
+    def of_side(side: Filling) -> frozenset[Mark]:
+        return frozenset[Mark](lacking).union(*map(marks_of, _on(side, key)))
 
     return of_side(sides[0]), of_side(sides[1])
 

@@ -6,11 +6,12 @@ from fractions import Fraction
 
 from tabulate import tabulate
 
-from bench.show.model import LEGEND, SYMBOLS, metric_title
+from bench.show.model import metric_title
 from bench.show.ranking import percent
+from bench.store.marks import Mark, legend, symbols
 from bench.study.bootstrap import METRICS
 
-Marks = tuple[frozenset[str], frozenset[str]]
+Marks = tuple[frozenset[Mark], frozenset[Mark]]
 """The marks of either method's cells."""
 _ALIGNED = ("left", "center", "center", "center", "center")
 
@@ -64,16 +65,16 @@ def render(comparison: Comparison) -> str:
         heads = ("Dataset", first, second, "Difference", "95% interval")
         parts.append(f"**{metric_title(metric)}**")
         parts.append(tabulate(lines, heads, tablefmt="pipe", disable_numparse=True, colalign=_ALIGNED))
-    used = frozenset[str]().union(*(marks for row in comparison.rows for marks in row.marks))
+    used = frozenset[Mark]().union(*(marks for row in comparison.rows for marks in row.marks))
     notes = ["bold: the interval leaves out 0; differences are those of the unrounded numbers"]
-    notes += [f"`{SYMBOLS[mark]}` {LEGEND[mark]}" for mark in SYMBOLS if mark in used]
+    notes += [f"`{symbol}` {meaning}" for symbol, meaning in legend(used)]
     parts.append("\n".join(f"- {note}" for note in (*notes, *comparison.notes)))
     return "\n\n".join((*parts, comparison.footer)) + "\n"
 
 
 def _line(row: ComparisonRow, difference: Difference) -> tuple[str, ...]:
     first, second = (
-        f"{percent(Fraction(number))}{''.join(symbol for mark, symbol in SYMBOLS.items() if mark in marks)}"
+        f"{percent(Fraction(number))}{symbols(marks)}"
         for number, marks in zip((difference.first, difference.second), row.marks, strict=True)
     )
     by = _signed(difference.first - difference.second)

@@ -144,12 +144,6 @@ def test_partial_data_are_counted_in_a_note(make_dataset: Make) -> None:
     assert "(70.0, 70.0, 70.0)*" in render(table)
 
 
-def test_methods_can_be_taken_out_of_the_contest(make_dataset: Make) -> None:
-    cells = [cell for method in "abc" for cell in make_dataset(method, "tn3k", 0.7)]
-    table = build(cells, unranked={"c"})
-    assert [look(table, method, "TN3K", "pixel_auroc").rank for method in "ABC"] == [1, 1, None]
-
-
 def test_untrained_weights_and_generated_data_are_announced(make_dataset: Make) -> None:
     cells = make_dataset("m", "standin_visa", 0.5, preset="mini", marks=["untrained", "stand-in"])
     table = build(cells)
