@@ -1,4 +1,4 @@
-"""The shape of the house: three wings without doors between them, small files, no circles."""
+"""The shape of the house: three wings without doors between them, small files, no circles, tools outside."""
 
 import ast
 import importlib.util
@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 WINGS = ("methods", "datasets", "metrics")
-ROOMS = (*WINGS, "bench")
+PRODUCT = (*WINGS, "bench")
+ROOMS = (*PRODUCT, "tools")
 LONGEST = 300
 LONGER_FOR_A_REASON = {
     "datasets/catalog.py": "a table of facts: one entry for each of the fourteen datasets",
@@ -66,6 +67,16 @@ def doors(wing: str, root: Path = ROOT) -> list[str]:
     ]
 
 
+def tools_used(root: Path = ROOT) -> list[str]:
+    """Return the imports by which the product needs what only made its files."""
+    return [
+        f"{path.relative_to(root)} imports {name}"
+        for path in [root / "run_bench.py", *(path for room in PRODUCT for path in files(room, root))]
+        for name, _ in imports(path, root)
+        if name.split(".")[0] == "tools"
+    ]
+
+
 def circle(root: Path = ROOT) -> list[str]:
     """Return modules that import each other in a circle, also where functions do; empty if there is none."""
     known = {module_of(path, root): path for room in ROOMS for path in files(room, root)}
@@ -83,6 +94,10 @@ def circle(root: Path = ROOT) -> list[str]:
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_knows_no_other_room(wing: str) -> None:
     assert doors(wing) == []
+
+
+def test_the_product_knows_no_tool() -> None:
+    assert tools_used() == []
 
 
 def test_no_modules_import_each_other() -> None:
@@ -136,8 +151,16 @@ def test_these_tests_see_doors_and_circles(tmp_path: Path) -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import bench\nfrom methods import two\n"
     )
     two.write_text("import os\n")
-    assert doors("methods", tmp_path) == circle(tmp_path) == []
+    (tmp_path / "run_bench.py").touch()
+    assert doors("methods", tmp_path) == circle(tmp_path) == tools_used(tmp_path) == []
     two.write_text("def later():\n    from metrics.image import auroc\n    import methods.one\n")
     assert doors("methods", tmp_path) == ["methods/two.py imports metrics.image"]
     assert set(circle(tmp_path)) == {"methods.one", "methods.two"}
     assert ("methods.one", False) in imports(two, tmp_path)
+    (tmp_path / "tools/three.py").touch()
+    (tmp_path / "bench/four.py").write_text("def later():\n    from tools import three\n")
+    (tmp_path / "run_bench.py").write_text("import tools\n")
+    assert tools_used(tmp_path) == [
+        "run_bench.py imports tools",
+        "bench/four.py imports tools.three",
+    ]

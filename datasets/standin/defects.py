@@ -212,6 +212,10 @@ def nodule(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
     return np.clip(lesion * (1 + margin)[..., None], 0, 1), cover
 
 
-SURFACE_DEFECTS: dict[str, Defect] = {f.__name__: f for f in (scratch, crack, hole, stain, bent)}
-PART_DEFECTS: dict[str, Defect] = {f.__name__: f for f in (missing_part, swapped_part)}
-LESIONS: dict[str, Defect] = {f.__name__: f for f in (bleed, tumour, mole, polyp, nodule)}
+DEFECTS: dict[str, Defect] = {
+    f.__name__: f
+    for f in (
+        *(scratch, crack, hole, stain, bent, missing_part, swapped_part),
+        *(bleed, tumour, mole, polyp, nodule),
+    )
+}

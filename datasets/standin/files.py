@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from datasets.standin.raster import Mask
-from datasets.standin.shots import Pixels
+from datasets.standin.raster import Mask, Pixels
 
 GREY_PALETTE = tuple((level, level, level) for level in range(256))
 

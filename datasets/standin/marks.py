@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets.standin.raster import Array, Canvas, Rng, between, noise, oval, quantise, rotor, sign
-from datasets.standin.scene import Part, Scene
+from datasets.standin.scene import Scene
 
 # A defect takes (rng, scene, strength in 0..1): the damaged picture (H, W, 3) and the defect's cover (H, W).
 Defect = Callable[[Rng, Scene, float], tuple[Array, Array]]
@@ -75,17 +75,3 @@ def contrast(rng: Rng, image: Array, canvas: Canvas, y: float, x: float) -> floa
 def loose_parts(scene: Scene) -> list[int]:
     """Return the indices of the parts that can be missing, swapped or misplaced."""
     return [k for k, part in enumerate(scene.parts) if part.loose]
-
-
-def moved(part: Part, rows: int, columns: int) -> Part:
-    """Return the part shifted by whole pixels; what leaves the picture is lost."""
-    h, w = part.cover.shape
-    source = slice(max(0, -rows), h - max(0, rows)), slice(max(0, -columns), w - max(0, columns))
-    target = slice(max(0, rows), h - max(0, -rows)), slice(max(0, columns), w - max(0, -columns))
-    cover = np.zeros_like(part.cover)
-    cover[target] = part.cover[source]
-    if part.paint.ndim == 1:
-        return Part(cover, part.paint)
-    paint = np.zeros_like(part.paint)
-    paint[target] = part.paint[source]
-    return Part(cover, paint)

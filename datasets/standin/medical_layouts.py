@@ -6,7 +6,8 @@ import numpy as np
 
 from datasets.standin.files import GREY_PALETTE, File, mask_file, text
 from datasets.standin.layouts import NOTE, btad, dagm, ksdd, mvtec_tree, visa
-from datasets.standin.shots import Pixels, Studio
+from datasets.standin.raster import Pixels
+from datasets.standin.shots import Studio
 
 
 def _rgb(grey: Pixels) -> Pixels:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 T = TypeVar("T")
 
@@ -281,6 +282,6 @@ def sample(image: Array, rows: Array, columns: Array) -> Array:
     return mix(top, mix(image[r1, c0], image[r1, c1], t), s)
 
 
-def quantise(image: Array) -> npt.NDArray[np.uint8]:
+def quantise(image: Array) -> Pixels:
     """Round a picture in 0..1 to 8 bits."""
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

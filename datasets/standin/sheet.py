@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from datasets.standin.generate import KEYS
-from datasets.standin.shots import Pixels, Shot, Studio
+from datasets.standin.raster import Pixels
+from datasets.standin.shots import Shot, Studio
 
 _GAP, _LABEL = 4, 14
 

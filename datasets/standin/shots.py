@@ -4,14 +4,18 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from datasets.standin.camera import photograph
-from datasets.standin.kinds import SCANS, SCENES, damage
-from datasets.standin.raster import Canvas, Mask, between, child, stream
+from datasets.standin.damage import damage
+from datasets.standin.defects import DEFECTS
+from datasets.standin.objects import OBJECTS
+from datasets.standin.organs import ORGANS, SCANS
+from datasets.standin.raster import Canvas, Mask, Pixels, between, child, stream
 from datasets.standin.recipes import RECIPES, ClassRecipe
+from datasets.standin.scene import Kind
+from datasets.standin.textures import TEXTURES
 
-Pixels = npt.NDArray[np.uint8]
+SCENES: dict[str, Kind] = TEXTURES | OBJECTS | ORGANS
 
 
 class Shot(NamedTuple):
@@ -72,7 +76,7 @@ class Studio:
                 middle = np.abs(canvas.y / canvas.tall * 3 - third - 0.5) < 0.15
                 off_edge = np.minimum(canvas.x, canvas.wide - canvas.x) > 0.25
                 scene = replace(scene, aim=middle & off_edge)
-            image, mask = damage(child(rng), scene, defect, between(rng, *recipe.strength))
+            image, mask = damage(child(rng), scene, DEFECTS[defect], between(rng, *recipe.strength))
         # The k-th normal and the k-th anomalous picture share their light, tone, dust and noise, so that
         # not even by chance do these differ between the two groups.
         camera = stream(self.seed, self.key, look.name, split, "camera", index)

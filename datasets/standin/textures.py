@@ -7,10 +7,7 @@ from datasets.standin.raster import (
     Canvas,
     Rng,
     between,
-    blur,
-    box,
     cells,
-    child,
     colour,
     disc,
     fractal,
@@ -19,16 +16,14 @@ from datasets.standin.raster import (
     mix,
     noise,
     pick,
-    polygon,
     smooth,
     tinted,
     wave,
-    whole,
 )
 from datasets.standin.scene import Kind, Scene, filled
 
 
-def _sheet(
+def sheet_frame(
     style: Rng, rng: Rng, canvas: Canvas, period: tuple[float, float], turns: float = 0.0, bend: float = 0.12
 ) -> tuple[Array, Array]:
     """Return coordinates counted in periods on a slightly turned, shifted, scaled and buckled sheet."""
@@ -38,21 +33,18 @@ def _sheet(
     return v / p + buckle, u / p + buckle
 
 
-def _ridge(phase: Array) -> Array:
+def ridge(phase: Array) -> Array:
     """Return a round bump per period: 0 at whole phases, 1 half-way."""
     t = 2 * fraction(phase) - 1
     return 1 - t * t
 
 
-# Kinds of the stand-in datasets.
-
-
 def woven(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     """Two sets of threads going over and under each other: plain or twill."""
-    v, u = _sheet(style, rng, canvas, (0.055, 0.085), pick(style, (0.0, 0.0, 0.125)))
+    v, u = sheet_frame(style, rng, canvas, (0.055, 0.085), pick(style, (0.0, 0.0, 0.125)))
     step = pick(style, (1, 1, 2))
     over = fraction((np.floor(v) + step * np.floor(u)) / (2 * step)) < 0.5
-    warp, weft = _ridge(v) * (0.55 + 0.45 * _ridge(u / 2)), _ridge(u) * (0.55 + 0.45 * _ridge(v / 2))
+    warp, weft = ridge(v) * (0.55 + 0.45 * ridge(u / 2)), ridge(u) * (0.55 + 0.45 * ridge(v / 2))
     hue = float(style.random())
     one, two = colour(style, (0.4, 0.75), (0, 0.35), hue), colour(style, (0.35, 0.8), (0, 0.35), hue + 0.1)
     fuzz = 0.1 * grain(rng, canvas) + 0.12 * noise(rng, 2 * v, 2 * u)
@@ -64,7 +56,7 @@ def woven(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
 
 def grid(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     """A wire mesh, straight or diagonal, in front of a plain ground."""
-    v, u = _sheet(style, rng, canvas, (0.085, 0.12), pick(style, (0.0, 0.125)), bend=0.06)
+    v, u = sheet_frame(style, rng, canvas, (0.085, 0.12), pick(style, (0.0, 0.125)), bend=0.06)
     width = between(style, 0.17, 0.24)
     a, b = np.abs(fraction(v) - 0.5) / width, np.abs(fraction(u) - 0.5) / width
     wires = np.maximum(1 - a * a, 1 - b * b)
@@ -77,7 +69,7 @@ def grid(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
 
 def leather(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     """Pebbled hide: small rounded cells parted by creases."""
-    v, u = _sheet(style, rng, canvas, (0.04, 0.06), bend=0.3)
+    v, u = sheet_frame(style, rng, canvas, (0.04, 0.06), bend=0.3)
     near, far, label = cells(rng, v, u, 0.9)
     relief = smooth(far - near, 0.0, 0.45) * (0.78 + 0.22 * label) * (1 - 0.2 * near)
     skin = colour(style, (0.35, 0.6), (0.2, 0.6), between(style, 0.98, 1.1))
@@ -98,7 +90,7 @@ def wood(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
 
 def perforated(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     """A sheet with a regular lattice of round holes, square or staggered."""
-    v, u = _sheet(style, rng, canvas, (0.09, 0.13), bend=0.05)
+    v, u = sheet_frame(style, rng, canvas, (0.09, 0.13), bend=0.05)
     u = u + 0.5 * (fraction(np.floor(v) / 2) if style.random() < 0.6 else 0)
     dv, du = fraction(v) - 0.5, fraction(u) - 0.5
     d = disc(dv, du, between(style, 0.22, 0.32))
@@ -111,7 +103,7 @@ def perforated(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
 
 def marbled(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     """Polished stone with soft clouds and a dense net of thin veins."""
-    v, u = _sheet(style, rng, canvas, (0.07, 0.1), float(style.random()), bend=0.5)
+    v, u = sheet_frame(style, rng, canvas, (0.07, 0.1), float(style.random()), bend=0.5)
     fold = 0.6 * fractal(rng, 0.7 * v, 0.7 * u)
     veins = 1 - np.abs(fractal(rng, v + fold, 0.7 * u + fold)) * 3
     light = colour(style, (0.6, 0.85), (0, 0.15))
@@ -137,119 +129,6 @@ def cloudy(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     return filled(canvas, np.full(3, 1.0) * (level + depth * body)[..., None])
 
 
-# Kinds kept for training.
-
-
-def knit(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Knitted cloth: columns of V-shaped stitches."""
-    v, u = _sheet(style, rng, canvas, (0.075, 0.11))
-    side = 2 * np.abs(fraction(u) - 0.5)
-    stitch = _ridge(1.5 * v + 0.9 * side) * (0.35 + 0.65 * _ridge(2 * u))
-    yarn = colour(style, (0.4, 0.75), (0, 0.5))
-    return filled(canvas, tinted(stitch + 0.1 * grain(rng, canvas), 0.35 * yarn, yarn))
-
-
-def corduroy(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Parallel ribs with a soft nap."""
-    v, u = _sheet(style, rng, canvas, (0.05, 0.09), pick(style, (0.0, 0.25, 0.1, 0.4)))
-    nap = 0.2 * noise(rng, 6 * v, 3 * u) + 0.1 * grain(rng, canvas)
-    cloth = colour(style, (0.35, 0.7), (0, 0.5))
-    return filled(canvas, tinted(_ridge(u) + nap, between(style, 0.35, 0.6) * cloth, cloth))
-
-
-def terrazzo(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Stone chips of a few colours set in cement."""
-    v, u = _sheet(style, rng, canvas, (0.05, 0.08), bend=0.4)
-    near, far, label = cells(rng, v, u, 0.8)
-    cement = colour(style, (0.55, 0.8), (0, 0.15))
-    chips = np.stack([colour(style, (0.25, 0.8), (0, 0.35)) for _ in range(4)])
-    chip = chips[np.minimum((label * 4).astype(np.intp), 3)]
-    return filled(
-        canvas, mix(np.zeros_like(chip) + cement, chip, smooth(far - near, 0.15, 0.25) * (label > 0.12))
-    )
-
-
-def bricks(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Courses of bricks or tiles with mortar between them."""
-    v, u = _sheet(style, rng, canvas, (0.09, 0.14), bend=0.04)
-    u = u / between(style, 1.2, 2.2) + 0.5 * (np.floor(v) % 2)
-    label = noise(rng, np.floor(v), np.floor(u))
-    d = box(fraction(v) - 0.5, fraction(u) - 0.5, 0.43, 0.45, 0.06)
-    clay = colour(style, (0.35, 0.65), (0.1, 0.5))
-    face = clay * (1 + 0.1 * label + 0.07 * fractal(rng, 5 * v, 5 * u))[..., None]
-    return filled(
-        canvas, mix(np.zeros_like(face) + colour(style, (0.6, 0.8), (0, 0.1)), face, smooth(-d, 0, 0.05))
-    )
-
-
-def honeycomb(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Hexagonal cells with raised walls."""
-    v, u = _sheet(style, rng, canvas, (0.09, 0.13), bend=0.05)
-    v = v / 0.866
-    first = (fraction(v / 2) * 2 - 1) * 0.866, fraction(u) - 0.5
-    other = (fraction(v / 2 + 0.5) * 2 - 1) * 0.866, fraction(u + 0.5) - 0.5
-    d = np.minimum(polygon(*first, 0.5, 6, 0.25), polygon(*other, 0.5, 6, 0.25))
-    wax = colour(style, (0.5, 0.8), (0.1, 0.5))
-    hollow = 0.3 + 0.5 * smooth(-d, 0.1, 0.5)
-    return filled(
-        canvas, mix(tinted(hollow + 0.04 * grain(rng, canvas), 0.3 * wax, wax), wax, smooth(d, -0.12, -0.05))
-    )
-
-
-def ripples(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Wavy parallel folds, like sand or corrugated card."""
-    v, u = _sheet(style, rng, canvas, (0.06, 0.1), float(style.random()), bend=0.3)
-    swing = between(style, 0.1, 0.35) * wave(u / 4)
-    fold = 0.5 + 0.5 * wave(v + swing)
-    sand = colour(style, (0.45, 0.8), (0, 0.4))
-    return filled(canvas, tinted(fold + 0.08 * grain(rng, canvas), between(style, 0.5, 0.7) * sand, sand))
-
-
-def scales(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Rows of overlapping round scales or shingles."""
-    v, u = _sheet(style, rng, canvas, (0.08, 0.12), bend=0.08)
-    tone = colour(style, (0.4, 0.75), (0, 0.5))
-    row = np.floor(v)
-    shade = np.zeros((canvas.height, canvas.width))
-    for k in (1, 0, -1):  # each row lies over the one below it
-        r = disc(v - row - k, fraction(u + 0.5 * ((row + k) % 2)) - 0.5, 0) / 0.7
-        shade = np.where(r < 1, 0.3 + 0.7 * smooth(r, 0.1, 0.95), shade)
-    return filled(canvas, tinted(shade + 0.06 * grain(rng, canvas), 0.3 * tone, tone))
-
-
-def mosaic(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Small square tiles of two alternating colours."""
-    v, u = _sheet(style, rng, canvas, (0.07, 0.11), pick(style, (0.0, 0.125)), bend=0.05)
-    odd = fraction((np.floor(v) + np.floor(u)) / 2) > 0.25
-    d = box(fraction(v) - 0.5, fraction(u) - 0.5, 0.46, 0.46, 0.08)
-    one, two = colour(style, (0.5, 0.85), (0, 0.35)), colour(style, (0.25, 0.7), (0, 0.35))
-    face = np.where(odd[..., None], one, two) * (1 + 0.06 * noise(rng, np.floor(v), np.floor(u)))[..., None]
-    return filled(canvas, mix(np.zeros_like(face) + 0.45, face, smooth(-d, 0, 0.05)))
-
-
-def felt(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Matted fibres crossing in all directions."""
-    strands = np.full((canvas.height, canvas.width), -1.0)
-    for _ in range(4):
-        v, u = canvas.local(between(rng, 0, 1), between(rng, 0, 1), float(rng.random()))
-        strands = np.maximum(strands, noise(rng, 45 * v, 7 * u))
-    wool = colour(style, (0.4, 0.75), (0, 0.4))
-    return filled(canvas, tinted(0.2 + 0.75 * strands, between(style, 0.3, 0.5) * wool, wool))
-
-
-def cast(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
-    """Smooth cast or painted surface with a fine orange-peel relief."""
-    size = between(style, 0.012, 0.03)
-    relief = blur(grain(child(rng), canvas), max(1, round(size * canvas.unit / 2)))
-    paint = colour(style, (0.35, 0.8), (0, 0.5))
-    slope = relief - np.roll(relief, whole(style, 1, 2), axis=0)
-    return filled(canvas, paint * (1 + 0.9 * slope)[..., None])
-
-
 TEXTURES: dict[str, Kind] = {
-    kind.__name__: kind
-    for kind in (
-        *(woven, grid, leather, wood, perforated, marbled, brushed, cloudy),
-        *(knit, corduroy, terrazzo, bricks, honeycomb, ripples, scales, mosaic, felt, cast),
-    )
+    kind.__name__: kind for kind in (*(woven, grid, leather, wood, perforated, marbled, brushed, cloudy),)
 }

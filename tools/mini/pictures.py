@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datasets.standin import FAMILIES, TRAINING_KINDS, Kinds, Pair, draw_pair
+from tools.mini.kinds import FAMILIES, TRAINING_KINDS, Kinds, Pair, draw_pair
 
 SIDE, GRID = 140, 10  # pixels, and patches of 14 pixels
 # Heights and widths as the stand-ins have them; every picture is squashed to the square.

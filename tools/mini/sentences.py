@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.standin import TRAINING_KINDS
 from methods import tipsomaly, vand, winclip
 from methods.prompts import PromptEnsemble
+from tools.mini.kinds import TRAINING_KINDS
 
 # Words for things, so that a sentence's state can be read whatever the thing is called. No class of a
 # stand-in dataset is among them.

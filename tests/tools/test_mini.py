@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from bench.run.protocol import MethodRequest
-from datasets.standin import FAMILIES, STANDIN_KINDS, TRAINING_KINDS
+from datasets.standin.defects import DEFECTS as STANDIN_DEFECTS
 from datasets.standin.recipes import RECIPES
 from methods.backbones import clip, mini, tips_weights
 from methods.backbones.tips import TipsTokenizer
@@ -18,6 +18,8 @@ from tools.mini import report
 from tools.mini.__main__ import main
 from tools.mini.clip import ClipFamily
 from tools.mini.family import Family
+from tools.mini.kinds import DEFECTS as TRAINING_DEFECTS
+from tools.mini.kinds import FAMILIES, TRAINING_KINDS
 from tools.mini.losses import own_loss, state_loss
 from tools.mini.pictures import GRID, SIDE, Pool, draw_pool
 from tools.mini.sentences import DEFECTS, NOUNS, any_name, named_pairs, state_pairs
@@ -118,9 +120,9 @@ def test_no_stand_in_is_called_by_a_word_that_was_trained() -> None:
 
 
 def test_sentences_name_the_defects_of_training_and_no_other() -> None:
-    assert set(DEFECTS) == set(TRAINING_KINDS.defects)
+    assert set(DEFECTS) == set(TRAINING_DEFECTS)
     words = {word for names in DEFECTS.values() for name in names for word in name.split()}
-    assert not words & {word for kind in STANDIN_KINDS.defects for word in kind.split("_")} - {"part"}
+    assert not words & {word for kind in STANDIN_DEFECTS for word in kind.split("_")} - {"part"}
     plain, named = np.reshape(named_pairs(np.random.default_rng(0), ["gear"] * 9, ["dent"] * 9), (2, 9))
     assert all(any(word in sentence for word in DEFECTS["dent"]) for sentence in named)
     assert not any(any(word in sentence for word in DEFECTS["dent"]) for sentence in plain)

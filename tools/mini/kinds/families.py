@@ -1,4 +1,4 @@
-"""Kinds drawn by chance, kept for training: each is a whole family of scenes, new with every style."""
+"""Kinds drawn by chance: each is a whole family of scenes, new with every style."""
 
 from collections.abc import Callable
 
@@ -247,6 +247,6 @@ def tissue(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     return filled(canvas, picture)
 
 
-FAMILY_TEXTURES: dict[str, Kind] = {f.__name__: f for f in (pattern, mottle, tessellation, lattice)}
-FAMILY_OBJECTS: dict[str, Kind] = {f.__name__: f for f in (tray, assembly)}
-FAMILY_ORGANS: dict[str, Kind] = {f.__name__: f for f in (phantom, tissue)}
+TEXTURES: dict[str, Kind] = {f.__name__: f for f in (pattern, mottle, tessellation, lattice)}
+OBJECTS: dict[str, Kind] = {f.__name__: f for f in (tray, assembly)}
+ORGANS: dict[str, Kind] = {f.__name__: f for f in (phantom, tissue)}

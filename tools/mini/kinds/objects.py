@@ -1,4 +1,4 @@
-"""Object kinds kept for training. Each function is one kind (see `scene.Kind`)."""
+"""Object kinds to train on. Each function is one kind (see `scene.Kind`)."""
 
 import numpy as np
 
@@ -180,6 +180,6 @@ def chocolate(style: Rng, rng: Rng, canvas: Canvas) -> Scene:
     return scene_of(canvas, level[..., None] * cocoa, np.full((canvas.height, canvas.width), -0.1), [])
 
 
-TRAINING_OBJECTS: dict[str, Kind] = {
+OBJECTS: dict[str, Kind] = {
     kind.__name__: kind for kind in (button, keypad, biscuit, gear, blister, pins, coins, domino, chocolate)
 }

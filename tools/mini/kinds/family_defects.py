@@ -1,4 +1,4 @@
-"""Defects drawn by chance, kept for training: each is a whole family (see `marks.Defect`)."""
+"""Defects drawn by chance: each is a whole family (see `marks.Defect`)."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from datasets.standin.raster import (
     whole,
 )
 from datasets.standin.scene import Scene
-from datasets.standin.training_families import lattice, mottle, pattern, tessellation
+from tools.mini.kinds.families import lattice, mottle, pattern, tessellation
 
 
 def _foreign(rng: Rng, canvas: Canvas) -> Array:
@@ -76,5 +76,5 @@ def growth(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
     return mix(image, mass, cover * (0.5 + 0.5 * strength)), cover
 
 
-FAMILY_SURFACE_DEFECTS: dict[str, Defect] = {f.__name__: f for f in (graft, burst)}
-FAMILY_LESIONS: dict[str, Defect] = {f.__name__: f for f in (growth,)}
+SURFACE_DEFECTS: dict[str, Defect] = {f.__name__: f for f in (graft, burst)}
+LESIONS: dict[str, Defect] = {f.__name__: f for f in (growth,)}

@@ -1,8 +1,8 @@
-"""Defect kinds kept for training. Each function is one kind (see `marks.Defect`)."""
+"""Defect kinds to train on. Each function is one kind (see `marks.Defect`)."""
 
 import numpy as np
 
-from datasets.standin.marks import Defect, blob, contrast, loose_parts, moved, spot, stroke
+from datasets.standin.marks import Defect, blob, contrast, loose_parts, spot, stroke
 from datasets.standin.raster import (
     Array,
     Rng,
@@ -147,6 +147,20 @@ def discoloured(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
 # On parts.
 
 
+def moved(part: Part, rows: int, columns: int) -> Part:
+    """Return the part shifted by whole pixels; what leaves the picture is lost."""
+    h, w = part.cover.shape
+    source = slice(max(0, -rows), h - max(0, rows)), slice(max(0, -columns), w - max(0, columns))
+    target = slice(max(0, rows), h - max(0, -rows)), slice(max(0, columns), w - max(0, -columns))
+    cover = np.zeros_like(part.cover)
+    cover[target] = part.cover[source]
+    if part.paint.ndim == 1:
+        return Part(cover, part.paint)
+    paint = np.zeros_like(part.paint)
+    paint[target] = part.paint[source]
+    return Part(cover, paint)
+
+
 def misplaced_part(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
     """One of the loose parts lies beside its place."""
     k = pick(rng, loose_parts(scene))
@@ -222,8 +236,8 @@ def ulcer(rng: Rng, scene: Scene, strength: float) -> tuple[Array, Array]:
     return mix(mix(image, floor, cover), np.clip(image - 0.7 * shade, 0, 1), rim), cover
 
 
-TRAINING_SURFACE_DEFECTS: dict[str, Defect] = {
+SURFACE_DEFECTS: dict[str, Defect] = {
     f.__name__: f for f in (fibre, dent, smear, shift, corrosion, patch, bubbles, discoloured)
 }
-TRAINING_PART_DEFECTS: dict[str, Defect] = {f.__name__: f for f in (misplaced_part, extra_part)}
-TRAINING_LESIONS: dict[str, Defect] = {f.__name__: f for f in (cyst, calcification, infiltrate, ulcer)}
+PART_DEFECTS: dict[str, Defect] = {f.__name__: f for f in (misplaced_part, extra_part)}
+LESIONS: dict[str, Defect] = {f.__name__: f for f in (cyst, calcification, infiltrate, ulcer)}

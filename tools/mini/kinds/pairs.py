@@ -1,0 +1,83 @@
+"""The kinds to train on, and pairs of pictures of them: one normal, its twin with a defect."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from datasets.standin.camera import photograph
+from datasets.standin.damage import damage
+from datasets.standin.marks import Defect, loose_parts
+from datasets.standin.raster import Canvas, Mask, Pixels, Rng, between, child, pick
+from datasets.standin.scene import Kind, Scene
+from tools.mini.kinds import defects, families, family_defects, objects, organs, textures
+
+_TEXTURES = textures.TEXTURES | families.TEXTURES
+_OBJECTS = objects.OBJECTS | families.OBJECTS
+_ORGANS = organs.ORGANS | families.ORGANS
+SCENES: dict[str, Kind] = _TEXTURES | _OBJECTS | _ORGANS
+SCANS = ("chest", "liver", "bone", "phantom")  # organs drawn in grey
+_SURFACE = defects.SURFACE_DEFECTS | family_defects.SURFACE_DEFECTS
+_LESIONS = defects.LESIONS | family_defects.LESIONS
+DEFECTS: dict[str, Defect] = _SURFACE | defects.PART_DEFECTS | _LESIONS
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """A choice of texture, object and organ kinds, by name."""
+
+    textures: tuple[str, ...]
+    objects: tuple[str, ...]
+    organs: tuple[str, ...]
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.textures + self.objects + self.organs
+
+
+# No stand-in dataset shows any of these.
+TRAINING_KINDS = Kinds(tuple(_TEXTURES), tuple(_OBJECTS), tuple(_ORGANS))
+# The families among them, to be drawn more often than their number would have it.
+FAMILIES = Kinds(tuple(families.TEXTURES), tuple(families.OBJECTS), tuple(families.ORGANS))
+
+
+def fitting(name: str, scene: Scene) -> list[str]:
+    """Return the defect kinds that make sense on `scene`, drawn by the kind `name`."""
+    if name in _ORGANS:
+        return list(_LESIONS)
+    return [*_SURFACE, *(defects.PART_DEFECTS if loose_parts(scene) else ())]
+
+
+class Pair(NamedTuple):
+    """A normal picture and its damaged twin, uint8 (H, W, 3); the mask (H, W); the names of both kinds."""
+
+    normal: Pixels
+    defective: Pixels
+    mask: Mask
+    kind: str
+    defect: str
+
+
+def draw_pair(
+    rng: Rng,
+    kinds: Kinds,
+    size: int | tuple[int, int],
+    strength: tuple[float, float] = (0.4, 1.0),
+    wear: float = 1.0,
+) -> Pair:
+    """Draw one scene of `kinds` twice, without and with a defect, as the same camera sees it.
+
+    `size` is the side in pixels, or (height, width); `strength` the range of the defect's strength in
+    0..1; `wear` scales the variation of the camera. The same generator state gives the same pair.
+    """
+    canvas = Canvas(size, size) if isinstance(size, int) else Canvas(*size)
+    name = pick(rng, kinds.scenes)
+    scene = SCENES[name](child(rng), child(rng), canvas)
+    defect = pick(rng, fitting(name, scene))
+    image, mask = damage(child(rng), scene, DEFECTS[defect], between(rng, *strength))
+    seed = child(rng).bit_generator.state
+    pictures = []
+    for picture in (scene.render(), image):
+        camera = child(rng)
+        camera.bit_generator.state = seed
+        pictures.append(photograph(camera, canvas, picture, wear, scan=name in SCANS))
+    return Pair(pictures[0], pictures[1], mask, name, defect)
