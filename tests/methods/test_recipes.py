@@ -1,0 +1,80 @@
+"""How each trainable method learns, as its paper has it: the parity tests shorten or override this."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from methods import base
+from methods.base import find
+from methods.learning import Recipe
+
+LINE = {"batch_size": 8, "lr": 1e-3, "betas": (0.5, 0.999), "weight_decay": 0.0, "optimiser": torch.optim.Adam}
+PAPERS: Mapping[str, Mapping[str, Any]] = {
+    # VAND: the official train.sh; 3 epochs on MVTec, 15 on VisA, mosaics of MVTec only.
+    "vand": {
+        **LINE,
+        "epochs": {"mvtec": 3, "visa": 15, "btad": 3},
+        "losses": {"focal": 1.0, "dice": 1.0},
+        "mosaic": {"mvtec": 0.2},
+        "mosaic_by_species": True,
+    },
+    # AnomalyCLIP: the local part of the loss weighs 4.
+    "anomalyclip": {
+        **LINE,
+        "epochs": {"mvtec": 15, "visa": 15},
+        "losses": {"focal": 4.0, "dice_abnormal": 4.0, "dice_normal": 4.0, "image": 1.0},
+        "mosaic": {},
+    },
+    # AdaCLIP: AdamW with torch's own weight decay, one image a step.
+    "adaclip": {
+        "epochs": {"mvtec+cvc_colondb": 5, "visa+cvc_clinicdb": 5},
+        "batch_size": 1,
+        "lr": 0.01,
+        "betas": (0.5, 0.999),
+        "weight_decay": 0.01,
+        "optimiser": torch.optim.AdamW,
+        "losses": {"image": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+        "mosaic": {"mvtec": 0.2},
+        "mosaic_by_species": False,
+    },
+    # Tipsomaly: the published files are those of epoch 2.
+    "tipsomaly": {
+        **LINE,
+        "epochs": {"mvtec": 2, "visa": 2},
+        "losses": {"focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+        "mosaic": {},
+    },
+}
+
+
+def as_trained(recipe: Recipe, paper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the recipe comes to in the words of `PAPERS`, the optimiser as it is built."""
+    optimiser = recipe.make_optimiser([torch.nn.Parameter(torch.zeros(1))])
+    (group,) = optimiser.param_groups
+    told = {
+        "epochs": {source: recipe.epochs_for(source) for source in paper["epochs"]},
+        "batch_size": recipe.batch_size,
+        "lr": group["lr"],
+        "betas": tuple(group["betas"]),
+        "weight_decay": group["weight_decay"],
+        "eps": group["eps"],
+        "amsgrad": group["amsgrad"],
+        "optimiser": type(optimiser),
+        "losses": dict(recipe.losses),
+        "mosaic": dict(recipe.mosaic),
+        "seed": recipe.seed,
+    }
+    return told | ({"mosaic_by_species": recipe.mosaic_by_species} if paper["mosaic"] else {})
+
+
+@pytest.mark.parametrize("method", PAPERS)
+def test_the_recipe_is_the_papers(method: str) -> None:
+    recipe, paper = find(method).recipe, PAPERS[method]
+    assert recipe is not None
+    assert as_trained(recipe, paper) == {**paper, "eps": 1e-8, "amsgrad": False, "seed": 111}
+
+
+def test_every_recipe_is_held_against_its_paper() -> None:
+    assert {key for key in base.keys() if find(key).recipe is not None} == set(PAPERS)
