@@ -1,5 +1,6 @@
 """The cell store: whole or not at all, found again by what can change a number and by nothing else."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -103,6 +104,48 @@ def test_any_class_name_stays_below_the_root(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "runs").resolve() in path.resolve().parents
     assert len(path.relative_to(tmp_path / "runs").parts) == 4
     assert store.read(cell(class_key=name)) is not None
+
+
+def test_no_part_of_a_name_is_hidden_or_leads_upwards(tmp_path: Path) -> None:
+    dotted = cell(method=".m", source="..", dataset=".d", class_key=".c")
+    assert dotted.name == f"%2Em/%2E./%2Ed/%2Ec.{dotted.key}"
+    assert cell(class_key="a.b").name == f"m/mvtec/visa/a.b.{cell(class_key='a.b').key}"
+    assert cell(class_key="a/b +,=@").name.startswith("m/mvtec/visa/a%2Fb +,=@.")
+    assert cell(source=None).name.startswith("m/none/visa/candle.")
+    store = CellStore(tmp_path)
+    store.write(dotted, content(dotted))
+    assert [found["class"] for found in store] == [".c"]
+
+
+def test_the_key_is_the_hash_of_plain_sorted_json() -> None:
+    # Whoever changes this makes a stranger of every cell on every disk.
+    canonical = (
+        r'{"class":"\u7535\u8def","config":{"data":"cd","options":{"sigma":4},"precision":"float32",'
+        r'"weights":{"vision":"ab"}},"dataset":"visa","method":"m","schema":1,"source":null}'
+    )
+    identity = cell(source=None, class_key="电路")
+    assert identity.key == hashlib.sha256(canonical.encode()).hexdigest()[:10]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _ = cell(config={"sigma": float("inf")}).key
+
+
+def test_cells_are_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    for name in ("c", "a", "b"):
+        store.write(cell(class_key=name), content(cell(class_key=name)))
+    (tmp_path / "m" / "mvtec" / "notes.json").write_text("[]")
+    assert [found["class"] for found in store] == ["a", "b", "c"]
+
+
+def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
+    store = CellStore(tmp_path)
+    written = json.loads(store.write(cell(class_key="电路"), {"metrics": {}}).read_text(encoding="utf-8"))
+    assert written == {"schema": 1, "key": cell(class_key="电路").key, "metrics": {}}
+    assert "电路" in store.fail(cell(class_key="电路"), "why", "trace").read_text(encoding="utf-8")
+    failure = json.loads(store.fail(cell(), "why", "trace").read_text())
+    assert failure == {
+        "schema": 1, "key": cell().key, "cell": "m on visa/candle", "reason": "why", "trace": "trace"
+    }  # fmt: skip
 
 
 def test_a_failure_is_recorded_and_dropped_by_success(tmp_path: Path) -> None:

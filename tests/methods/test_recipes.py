@@ -10,7 +10,13 @@ from methods import base
 from methods.base import find
 from methods.learning import Recipe
 
-LINE = {"batch_size": 8, "lr": 1e-3, "betas": (0.5, 0.999), "weight_decay": 0.0, "optimiser": torch.optim.Adam}
+LINE = {
+    "batch_size": 8,
+    "lr": 1e-3,
+    "betas": (0.5, 0.999),
+    "weight_decay": 0.0,
+    "optimiser": torch.optim.Adam,
+}
 PAPERS: Mapping[str, Mapping[str, Any]] = {
     # VAND: the official train.sh; 3 epochs on MVTec, 15 on VisA, mosaics of MVTec only.
     "vand": {
@@ -77,4 +83,4 @@ def test_the_recipe_is_the_papers(method: str) -> None:
 
 
 def test_every_recipe_is_held_against_its_paper() -> None:
-    assert {key for key in base.keys() if find(key).recipe is not None} == set(PAPERS)
+    assert set(PAPERS) == {key for key in base.keys() if find(key).recipe is not None}  # noqa: SIM118

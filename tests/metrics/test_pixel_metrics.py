@@ -1,6 +1,8 @@
 """The exact pixel metrics: agreement with the plain reference, invariances, undefined values, refusals."""
 
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label, regionprops
 
-from metrics import METRICS, PixelMetrics, Report, memory_estimate
+from metrics import METRICS, VERSION, PixelMetrics, Report, memory_estimate, pixel
 from metrics import anomalous as anomalous_pixels
 from metrics import normals as normal_pixels
+from metrics.aupro import Protocol
 from metrics.buffers import Buffer
 from metrics.keys import keys_of, scores_of
 from metrics.regions import label_regions
@@ -294,6 +297,61 @@ def test_results_may_be_asked_for_on_the_way() -> None:
         assert_same(pixels.result(), report(maps, masks))
 
 
+@pytest.mark.parametrize(
+    ("engine", "maps", "chosen"),
+    [
+        ("auto", np.zeros((1, 2, 2), np.float32), "NumpyNormals"),
+        ("auto", torch.zeros(1, 2, 2), "NumpyNormals"),
+        ("auto", torch.zeros(1, 2, 2, device="meta"), "TorchNormals"),
+        ("torch", torch.zeros(1, 2, 2), "TorchNormals"),
+        ("torch", torch.zeros(1, 2, 2, device="meta"), "TorchNormals"),
+        ("torch", np.zeros((1, 2, 2), np.float32), "NumpyNormals"),
+        ("numpy", torch.zeros(1, 2, 2), "NumpyNormals"),
+        ("numpy", torch.zeros(1, 2, 2, device="meta"), "NumpyNormals"),
+    ],
+)
+def test_the_engine_that_is_chosen(
+    engine: str, maps: Any, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ChosenError(Exception):
+        pass
+
+    def refuse(name: str) -> Callable[[], None]:
+        def choose() -> None:
+            raise ChosenError(name)
+
+        return choose
+
+    for name in ("NumpyNormals", "TorchNormals"):
+        monkeypatch.setattr(pixel, name, refuse(name))
+    with pytest.raises(ChosenError, match=chosen):
+        PixelMetrics(engine=engine).add(maps, np.zeros((1, 2, 2), np.uint8))
+
+
+def test_few_thresholds_are_fewer_than_twenty_or_none_near_the_limit() -> None:
+    def few(count: int, largest: float) -> bool:
+        return Protocol(0.5, "", np.linspace(largest, 0, count)).few_thresholds
+
+    assert not few(20, 0.25)
+    assert few(19, 0.25)
+    assert few(20, np.nextafter(0.25, 0))
+    assert few(200, 0.2)
+    assert Protocol(None).few_thresholds
+    assert Protocol(None).largest_fpr == 0.0
+
+
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_the_largest_float32_are_scores_like_others(mode: str) -> None:
+    largest = np.finfo(np.float32).max
+    maps = np.array([[[-largest, 0, 1, largest]]], np.float32)
+    got = report(maps, np.array([[[0, 0, 0, 1]]], np.uint8), mode=mode)
+    assert got.values["pixel_auroc"] == pytest.approx(1.0, abs=1e-8)
+
+
+def test_a_version_of_the_definitions_is_not_changed_by_accident() -> None:
+    assert VERSION == 1, "every cell on every disk was measured with it"
+
+
 def test_a_buffer_is_at_most_an_eighth_too_large() -> None:
     tracemalloc.start()
     try:
@@ -326,6 +384,7 @@ def test_memory_stays_within_the_estimate(mode: str, share: float) -> None:
         tracemalloc.stop()
     assert peak <= memory_estimate(n_images * maps.size, mode)
     if mode == "streaming":
-        assert memory_estimate(10**12, mode) <= 128 << 20
-    else:
-        assert memory_estimate(10**9, mode) <= 16 * 10**9
+        assert memory_estimate(10**12, mode) == memory_estimate(0, mode) <= 128 << 20
+    else:  # a pixel is at most an int64, and an eighth is room to grow
+        assert memory_estimate(10**9, mode) - memory_estimate(0, mode) == 9 * 10**9
+        assert memory_estimate(0) == 48 << 20

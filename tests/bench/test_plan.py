@@ -1,0 +1,71 @@
+"""What a plan says of the work before any is done."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.run.plan import Plan, summary
+from metrics import memory_estimate
+from tests.bench.conftest import make_mvtec_layout
+
+Planner = Callable[..., Plan]
+PIXELS = 224**2
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> Path:
+    """Return a dataset of three classes with 4, 8 and 12 images."""
+    for name, count in (("few", 2), ("some", 4), ("many", 6)):
+        make_mvtec_layout(tmp_path / "uneven", (name,), count)
+    return tmp_path / "uneven"
+
+
+def test_metrics_memory_is_that_of_the_two_largest_classes(plan_for: Planner, uneven: Path) -> None:
+    plan = plan_for("chance", folder=uneven)
+    assert plan.metrics_memory() == memory_estimate(8 * PIXELS) + memory_estimate(12 * PIXELS)
+    first, *_ = plan.jobs
+    alone = dataclasses.replace(plan, jobs=(dataclasses.replace(first, tasks=first.tasks[:1]),))
+    assert alone.metrics_memory() == memory_estimate(len(first.tasks[0].samples) * PIXELS)
+    assert Plan().metrics_memory() == 0
+
+
+def test_metrics_memory_follows_settings_and_size(plan_for: Planner, uneven: Path) -> None:
+    streaming = plan_for("chance", folder=uneven, metrics_mode="streaming")
+    assert streaming.metrics_memory() == 2 * memory_estimate(1, "streaming")
+    limited = plan_for("chance", folder=uneven, limit=3)
+    assert limited.metrics_memory() == 2 * memory_estimate(3 * PIXELS)
+    small = plan_for("chance", folder=uneven, overrides={"image_size": "32"})
+    assert small.metrics_memory() == memory_estimate(8 * 32**2) + memory_estimate(12 * 32**2)
+
+
+def test_classes_without_masks_take_no_metrics_memory(plan_for: Planner, uneven: Path) -> None:
+    shutil.rmtree(uneven / "many" / "ground_truth")
+    plan = plan_for("chance", folder=uneven)
+    assert plan.metrics_memory() == memory_estimate(4 * PIXELS) + memory_estimate(8 * PIXELS)
+
+
+def test_the_summary_counts_cells_and_images(plan_for: Planner, uneven: Path) -> None:
+    plan = plan_for("chance", "oracle", folder=uneven)
+    assert plan.n_images == 2 * 24
+    text = summary(plan).splitlines()
+    assert text[0] == "6 cells wanted, 0 here already, 6 to compute (48 images)"
+    assert text[1:3] == ["     3 cells  chance", "     3 cells  oracle"]
+    mebibytes = round(plan.metrics_memory() / 2**20)
+    assert text[3] == f"  metrics need at most {mebibytes} MiB beside the model"
+    assert summary(Plan()) == "0 cells wanted, 0 here already, 0 to compute (0 images)"
+
+
+def test_a_limit_takes_evenly_spaced_images(plan_for: Planner, uneven: Path) -> None:
+    def chosen(limit: int | None) -> list[list[str]]:
+        plan = plan_for("chance", folder=uneven, limit=limit)
+        return [[sample.name.partition("test/")[2] for sample in task.samples] for task in plan.tasks]
+
+    few, many, some = chosen(3)
+    assert few == ["good/000.png", "good/001.png", "spot/000.png"]
+    assert many == ["good/000.png", "good/004.png", "spot/002.png"]
+    assert some == ["good/000.png", "good/002.png", "spot/001.png"]
+    assert [len(names) for names in chosen(8)] == [4, 8, 8]
+    assert [len(names) for names in chosen(None)] == [4, 12, 8]
