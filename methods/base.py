@@ -1,12 +1,9 @@
-"""The contract that every zero-shot detector fulfils, and how one is found by its name."""
+"""The contract that every zero-shot detector fulfils."""
 
 from __future__ import annotations
 
-import ast
-import importlib
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -34,7 +31,7 @@ class Prediction(NamedTuple):
 
 
 class ZeroShotDetector(nn.Module, ABC):
-    """One method: the subclass in `methods/<key>.py`.
+    """One method: the subclass in `methods/<key>.py` that declares a `title` (see `methods.registry`).
 
     Implement `forward`; or, when the image encoder is frozen and unprompted, split it into `encode` and
     `score`, so that features can be computed once and scored many times. Results must not depend on how
@@ -153,34 +150,3 @@ def to_tensor(image: Image.Image) -> Tensor:
     """Turn an RGB picture into a float32 tensor (3, H, W) in [0, 1]."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div(255)
-
-
-@cache
-def keys() -> tuple[str, ...]:
-    """Return the keys of all methods: the files here that define a detector, found without importing them."""
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.py") if _detectors(path)))
-
-
-def _detectors(path: Path) -> list[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-        and any(getattr(base, "id", getattr(base, "attr", "")) == "ZeroShotDetector" for base in node.bases)
-    ]
-
-
-@cache
-def find(key: str) -> type[ZeroShotDetector]:
-    """Return the method `key`; raises `KeyError` if there is none, `TypeError` if its file holds two."""
-    if key not in keys():
-        raise KeyError(key)
-    path = Path(__file__).parent / f"{key}.py"
-    names = _detectors(path)
-    if len(names) != 1:
-        raise TypeError(
-            f"{path} must define exactly one subclass of ZeroShotDetector, not {', '.join(names)}"
-        )
-    detector: type[ZeroShotDetector] = getattr(importlib.import_module(f"methods.{key}"), names[0])
-    return detector

@@ -160,6 +160,9 @@ def write_prompts(path: Path, prompts: Sequence[Tensor]) -> None:
 # --- the method --------------------------------------------------------------------------------------
 
 
+_MEDICAL = {"prompt_type": "medical"}
+
+
 class Tipsomaly(ZeroShotDetector):
     """Decoupled prompts with local evidence.
 
@@ -200,7 +203,7 @@ class Tipsomaly(ZeroShotDetector):
         "v2": {"backbone": "v2_l14"},
         "mini": {"backbone": "mini", "image_size": 140},
     }
-    target_options = {target: {"prompt_type": "medical"} for target in ("headct", "brainmri", "br35h")}
+    target_options = {"headct": _MEDICAL, "brainmri": _MEDICAL, "br35h": _MEDICAL}
     sources = {"*": "mvtec", "mvtec": "visa"}
     encoder_options = ("backbone", "image_size")
     recipe = Recipe(

@@ -1,9 +1,12 @@
 """Options shared by all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from methods import registry
 
 CARRIED_GOLDENS = Path(__file__).parent / "golden"
 
@@ -21,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder with parts of real data sets (KolektorSDD*.zip, ISIC2016*.zip)",
     )
+
+
+@pytest.fixture(autouse=True)
+def _own_methods_only() -> Iterator[None]:
+    yield
+    registry.use_folders(None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,11 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
+from methods import registry
 
-VERBS = (
-    *("demo", "list", "weights", "prepare", "check", "run", "table", "predict"),
-    *("train", "cross", "compare", "try"),
-)
+VERBS = {
+    "demo": "run everything offline on generated data",
+    "list": "list methods, datasets, metrics and what is here",
+    "weights": "say what weights are needed and here, fetch and verify them",
+    "prepare": "bring a downloaded dataset into the suite's form",
+    "check": "look a prepared dataset over",
+    "run": "measure methods on datasets",
+    "table": "print the paper's table and others from finished cells",
+    "predict": "score pictures of your own",
+    "train": "train prompts or projections on a source",
+    "cross": "train on some datasets, test on others: the generalisation matrix",
+    "compare": "compare two methods on the same images, with confidence intervals",
+    "try": "check that a method keeps the contract",
+}
+"""Verb -> what it does; the modules are imported only when used, because most need torch."""
 
 _EPILOG = """\
 typical use:
@@ -29,6 +41,7 @@ folders (flag, or environment variable, or default):
   --data-root     ZSAD_DATA      ./data       one folder a dataset, each with its meta.json
   --weights-root  ZSAD_WEIGHTS   ./weights    pretrained and learned weights
   --results       ZSAD_RESULTS   ./results    cells in runs/, rendered tables in tables/
+  --methods-path  ZSAD_METHODS   none         methods of your own, one a file, beside those of methods/
 
 exit codes: 0 all that was asked for is there; 1 something failed or was refused; 2 wrong request."""
 
@@ -47,12 +60,14 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    # Only the verb in use is imported: `--help` should not wait for torch.
-    for name in VERBS if verb is None else (verb,):
+    for name, help_line in VERBS.items():
+        if name != verb:
+            verbs.add_parser(name, help=help_line, add_help=False)
+            continue
         module = importlib.import_module(f"bench.cli.{_module(name)}")
         sub = verbs.add_parser(
             name,
-            help=module.HELP,
+            help=help_line,
             description=module.__doc__,
             epilog=f"examples:\n{module.EXAMPLES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -74,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise unknown("verb", verb, VERBS)
         _quiet()
         parsed = _parser(verb).parse_args(words)
+        registry.use_folders(getattr(parsed, "methods_path", None))
         return int(parsed.main(parsed))
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on from there", file=sys.stderr)

@@ -10,7 +10,6 @@ from bench.store.digests import DigestCache
 from datasets.check import check
 from datasets.overlap import overlaps
 
-HELP = "look a prepared dataset over"
 EXAMPLES = """\
   run_bench.py check --datasets all
   run_bench.py check --datasets mvtec --quick

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
-from bench.run.protocol import expand_datasets
+from bench.run.protocol import MethodRequest, expand_datasets, parse_methods
 from bench.store.cells import CellStore
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
 from datasets.meta import open_dataset
 from datasets.samples import Folder
-from methods.base import find as find_method
-from methods.base import keys as method_keys
+from methods import registry
+from methods.registry import VARIABLE
 
 
 def add_roots(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -35,7 +35,7 @@ def add_roots(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def add_methods(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    """Add `--methods`."""
+    """Add `--methods` and `--methods-path`."""
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -43,6 +43,36 @@ def add_methods(parser: argparse.ArgumentParser, *, required: bool) -> None:
         required=required,
         help="method keys, key:preset, or all (without the baselines chance and oracle)",
     )
+    add_methods_path(parser)
+
+
+def add_methods_path(parser: argparse.ArgumentParser) -> None:
+    """Add `--methods-path`."""
+    parser.add_argument(
+        "--methods-path",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of further methods, one a file; repeatable (or {VARIABLE})",
+    )
+
+
+def open_methods(parsed: argparse.Namespace, words: Sequence[str]) -> tuple[list[MethodRequest], bool]:
+    """Return the requests of `words` and `--set`, and whether all could be opened; says why one could not."""
+    overrides = parse_pairs(parsed.set, "--set")
+    usable, reasons = [], []
+    for word in words:
+        try:
+            parse_methods([word], overrides)
+        except registry.MethodError as error:
+            reasons.append(str(error))
+        else:
+            usable.append(word)
+    if "all" in words:
+        reasons += registry.failures().values()
+    for reason in dict.fromkeys(reasons):
+        print(f"left out: {reason}", file=sys.stderr)
+    return parse_methods(usable, overrides), not reasons
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:
@@ -129,9 +159,10 @@ def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, object]
 
 def home_source(method: str, target: str) -> str | None:
     """Return what the method's protocol trains on for the target; None for methods unknown here."""
-    if method not in method_keys():
+    try:
+        detector = registry.find(method)
+    except (KeyError, registry.MethodError):
         return None
-    detector = find_method(method)
     options = detector.resolve(detector.target_options.get(target, {}))
     return detector.source_for(target.removeprefix("standin_"), options)
 

@@ -2,12 +2,18 @@
 
 import argparse
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, home_source, parse_pairs
+from bench.cli.common import (
+    add_methods_path,
+    add_roots,
+    cell_dataset_keys,
+    cell_store,
+    home_source,
+    parse_pairs,
+)
 from bench.store.cells import identify
 from bench.study.compare import compare
 from bench.study.comparison import render
 
-HELP = "compare two methods on the same images, with confidence intervals"
 EXAMPLES = """\
   run_bench.py compare --methods tipsomaly winclip --datasets industrial
   run_bench.py compare --methods tipsomaly tipsomaly:no-local-evidence
@@ -34,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
+    add_methods_path(parser)
     add_roots(parser, "results")
 
 

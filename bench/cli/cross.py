@@ -2,19 +2,25 @@
 
 import argparse
 
-from bench.cli.common import add_methods, add_roots, cell_store, dataset_keys, home_source, parse_pairs
+from bench.cli.common import (
+    add_methods,
+    add_options,
+    add_roots,
+    cell_store,
+    dataset_keys,
+    home_source,
+    open_methods,
+)
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
 from bench.cli.train import add_seeds, seeds_of, train_with_progress
 from bench.run.plan import Settings, summary
 from bench.run.planner import Library
-from bench.run.protocol import parse_methods
 from bench.show import FORMATS, build, render, write_tables
 from bench.store.digests import DigestCache
 from bench.study.cross import plan_cross
 from datasets.meta import open_dataset
 
-HELP = "train on some datasets, test on others: the generalisation matrix"
 EXAMPLES = """\
   run_bench.py cross --methods tipsomaly --sources mvtec visa btad --targets industrial
   run_bench.py cross --methods tipsomaly vand --sources mvtec visa --targets all --seeds 3
@@ -28,9 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--sources", nargs="+", required=True, metavar="D", help="keys or groups, each by itself"
     )
     parser.add_argument("--targets", nargs="+", required=True, metavar="D", help="keys or groups")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
-    )
+    add_options(parser)
     parser.add_argument("--metrics", nargs="+", default=[], metavar="KEY", help="metrics of the matrix")
     parser.add_argument("--format", choices=tuple(FORMATS), default="md")
     add_seeds(parser)
@@ -44,7 +48,7 @@ def main(parsed: argparse.Namespace) -> int:
     digest = DigestCache()
     machine = machine_of(parsed, digest)
     library = Library(parsed.weights_root, digest)
-    requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
+    requests, all_open = open_methods(parsed, parsed.methods)
     sources = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.sources)]
     targets = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.targets)]
     seeds = () if parsed.seed is None and parsed.seeds == 1 else seeds_of(requests[0].recipe.seed, parsed)
@@ -68,4 +72,4 @@ def main(parsed: argparse.Namespace) -> int:
     print("\n" + render(table, parsed.format))
     for path in write_tables(table, parsed.results / "tables", "cross"):
         print(f"wrote {path}")
-    return 1 if outcome.failed or plan.refused else 0
+    return 1 if outcome.failed or plan.refused or not all_open else 0

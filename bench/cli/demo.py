@@ -10,7 +10,6 @@ from bench.run.plan import summary
 from bench.show import build, render, write_tables
 from bench.store.digests import DigestCache
 
-HELP = "run everything offline on generated data"
 EXAMPLES = """\
   run_bench.py demo
   run_bench.py demo --root /tmp/demo"""

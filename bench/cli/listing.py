@@ -1,19 +1,21 @@
 """List methods, datasets and metrics; with a key, everything about one of them."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from tabulate import tabulate
 
 import metrics
-from bench.cli.common import add_roots
+from bench.cli.common import add_methods_path, add_roots
 from bench.errors import unknown
 from datasets.catalog import CATALOG, GROUPS
 from datasets.catalog import find as find_dataset
-from methods import weights
-from methods.base import ZeroShotDetector, find, keys
+from methods import registry
+from methods.card import Card, Option
+from methods.registry import keys
+from methods.static import COMPUTED
 
-HELP = "list methods, datasets, metrics and what is here"
 EXAMPLES = """\
   run_bench.py list
   run_bench.py list tipsomaly
@@ -23,33 +25,37 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("key", nargs="?", help="a method, dataset or metric")
-    add_roots(parser, "data", "weights")
+    add_methods_path(parser)
+    add_roots(parser, "data")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    if parsed.key is None:
-        print(_everything(parsed.data_root, parsed.weights_root))
-    elif parsed.key in keys():
-        print(_method(parsed.key, find(parsed.key)))
-    elif parsed.key in metrics.METRICS:
-        metric = metrics.METRICS[parsed.key]
+    key = parsed.key
+    if key is None:
+        print(_everything(parsed.data_root))
+    elif key in registry.broken():
+        raise registry.MethodError(registry.broken()[key])
+    elif key in keys():
+        print(_method(registry.card(key)))
+    elif key in metrics.METRICS:
+        metric = metrics.METRICS[key]
         print(f"{metric.key}: {metric.label}, {metric.level} level\n{metric.description}")
     else:
         try:
-            print(_dataset(find_dataset(parsed.key).key))
+            print(_dataset(find_dataset(key).key))
         except KeyError:
-            raise unknown(
-                "method, dataset or metric", parsed.key, [*keys(), *CATALOG, *metrics.METRICS]
-            ) from None
+            known = [*keys(), *CATALOG, *metrics.METRICS]
+            raise unknown("method, dataset or metric", key, known) from None
     return 0
 
 
-def _everything(data_root: Path, weights_root: Path) -> str:
-    method_rows = []
-    for key in keys():
-        detector = find(key)
-        method_rows.append((key, detector.title, _here(detector, weights_root), " ".join(detector.presets)))
+def _everything(data_root: Path) -> str:
+    cards = [registry.card(key) for key in keys()]
+    method_rows = [
+        (card.key, card.title, "yes" if card.learns else "no", _words(card, "presets", card.presets))
+        for card in cards
+    ]
     dataset_rows = [
         (
             key,
@@ -64,51 +70,62 @@ def _everything(data_root: Path, weights_root: Path) -> str:
     metric_rows = [(metric.key, metric.label, metric.level) for metric in metrics.METRICS.values()]
     return "\n\n".join(
         (
-            tabulate(method_rows, headers=("method", "title", f"weights in {weights_root}", "presets")),
+            tabulate(
+                method_rows, headers=("method", "title", "learns", "presets"), maxcolwidths=[None] * 3 + [80]
+            ),
+            *(f"not usable: {reason}" for reason in registry.broken().values()),
             tabulate(
                 dataset_rows, headers=("dataset", "title", "domain", "levels", "classes", f"in {data_root}")
             ),
             tabulate(metric_rows, headers=("metric", "name", "level")),
+            "weights: `run_bench.py weights` says which are needed and which are here",
             "groups: " + ", ".join(f"{name} ({len(members)})" for name, members in GROUPS.items()),
         )
     )
 
 
-def _here(detector: type[ZeroShotDetector], root: Path) -> str:
-    files = {
-        file
-        for target in CATALOG
-        for options in [detector.resolve(detector.target_options.get(target, {}))]
-        for file in detector.files(options, detector.source_for(target, options)).values()
-    }
-    if not files:
-        return "none needed"
-    return f"{sum(weights.locate(file, root) is not None for file in files)} of {len(files)}"
+def _words(card: Card, member: str, mapping: Mapping[str, object]) -> str:
+    return str(COMPUTED) if member in card.computed else " ".join(mapping)
 
 
-def _method(key: str, detector: type[ZeroShotDetector]) -> str:
-    facts = [
-        ("title", detector.title),
-        ("paper", detector.paper),
-        ("code", detector.code),
-        ("licence", detector.licence),
-        ("notes", detector.notes),
-    ]
-    if detector.sources:
-        facts.append(
-            ("trained on", ", ".join(f"{source} for {target}" for target, source in detector.sources.items()))
+def _method(card: Card) -> str:
+    facts = [(name, getattr(card, name)) for name in ("title", "paper", "code", "licence", "notes")]
+    facts.append(
+        ("trained on", ", ".join(f"{source} for {target}" for target, source in card.sources.items()))
+    )
+    facts.append(("trainable", f"run_bench.py train --methods {card.key}" if card.learns else ""))
+    facts += [(f"selected on ({source})", " ".join(names)) for source, names in card.selected_on.items()]
+    facts += [(f"on {target}", _settings(options)) for target, options in card.target_options.items()]
+    facts += [(f"preset {name}", _settings(options)) for name, options in card.presets.items()]
+    facts += [(name, str(COMPUTED)) for name in card.computed]
+    facts.append(("file", "" if registry.file_digest(card.key) is None else str(card.path)))
+    options = [(each.name, repr(each.default), _allowed(each), each.meaning) for each in card.options]
+    return (
+        f"{card.key}\n"
+        + tabulate([fact for fact in facts if fact[1]], tablefmt="plain", maxcolwidths=[None, 90])
+        + "\n\n"
+        + tabulate(
+            options, headers=("option", "default", "values", "meaning"), maxcolwidths=[None, 30, 30, 60]
         )
-    facts += [(f"selected on ({source})", " ".join(names)) for source, names in detector.selected_on.items()]
-    facts += [(f"on {target}", _options(options)) for target, options in detector.target_options.items()]
-    facts += [(f"preset {name}", _options(options)) for name, options in detector.presets.items()]
-    facts += [(f"option {name}", repr(value)) for name, value in detector.defaults.items()]
-    return f"{key}\n" + tabulate(
-        [fact for fact in facts if fact[1]], tablefmt="plain", maxcolwidths=[None, 90]
     )
 
 
-def _options(options: object) -> str:
-    return ", ".join(f"{name}={value}" for name, value in dict(options).items())  # type: ignore[call-overload]
+def _settings(options: object) -> str:
+    if not isinstance(options, Mapping):
+        return str(options)
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _allowed(option: Option) -> str:
+    """Return what `--set` takes: the kind of value, and those that presets and targets use."""
+    if isinstance(option.default, bool):
+        return "true or false"
+    kinds = {int: "whole number", float: "number", tuple: "list A,B,...", list: "list A,B,...", str: "word"}
+    kind = kinds.get(type(option.default), "")
+    used = " ".join(
+        ",".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in option.others
+    )
+    return f"{kind}, such as {used}" if kind and used.strip() else kind
 
 
 def _dataset(key: str) -> str:

@@ -9,12 +9,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from bench.cli.common import add_roots, on_terminal
+from bench.cli.common import add_methods_path, add_roots, on_terminal
 from bench.errors import BenchError
 from bench.predict import Answer, load_method
 from datasets.files import IMAGE_SUFFIXES
 
-HELP = "score pictures of your own"
 EXAMPLES = """\
   run_bench.py predict --method tipsomaly --classes "metal nut" photo.jpg
   run_bench.py predict --method winclip --classes bottle folder/ --out predictions"""
@@ -29,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR")
+    add_methods_path(parser)
     add_roots(parser, "weights")
 
 

@@ -9,7 +9,6 @@ from datasets.check import check
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
 
-HELP = "bring a downloaded dataset into the suite's form"
 EXAMPLES = """\
   run_bench.py prepare mvtec --from ~/Downloads/mvtec_anomaly_detection.tar.xz
   run_bench.py prepare ksdd --from KolektorSDD.zip --protocol whole

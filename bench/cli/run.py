@@ -10,11 +10,12 @@ from tqdm import tqdm
 from bench.cli.common import (
     add_datasets,
     add_methods,
+    add_options,
     add_roots,
     cell_store,
     on_terminal,
     open_folders,
-    parse_pairs,
+    open_methods,
 )
 from bench.cli.machine import add_machine, machine_of
 from bench.errors import BenchError
@@ -22,12 +23,10 @@ from bench.run.collect import PRECISIONS, Machine
 from bench.run.execute import Listener, Outcome, execute
 from bench.run.plan import Job, Permissions, Plan, Settings, Task, summary
 from bench.run.planner import make_plan
-from bench.run.protocol import parse_methods
 from bench.run.record import remetric
 from bench.store.cells import CellId, CellStore
 from bench.store.digests import DigestCache
 
-HELP = "measure methods on datasets"
 EXAMPLES = """\
   run_bench.py run --methods tipsomaly --datasets industrial
   run_bench.py run --methods all --datasets all --device cuda --precision bfloat16
@@ -44,9 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_datasets(parser, required=True)
     add_roots(parser, "data", "weights", "results")
     number = parser.add_argument_group("what changes numbers (part of a cell's key)")
-    number.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
-    )
+    add_options(number)
     number.add_argument(
         "--source", metavar="D[+D2]", help="weights trained on these instead of the protocol's"
     )
@@ -83,7 +80,7 @@ def main(parsed: argparse.Namespace) -> int:
     digest = DigestCache()
     machine = machine_of(parsed, digest)
     store = cell_store(parsed.results)
-    requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
+    requests, all_open = open_methods(parsed, parsed.methods)
     folders, unopened = open_folders(parsed)
     plan = make_plan(
         requests,
@@ -112,9 +109,9 @@ def main(parsed: argparse.Namespace) -> int:
         print(f"image metrics recomputed in {remetric(plan.done, store)} cells")
         return 0
     if parsed.dry_run:
-        return 0 if not (plan.refused or unopened) else 1
+        return 0 if all_open and not (plan.refused or unopened) else 1
     outcome = run_with_progress(plan, store, machine)
-    complete = not (outcome.failed or plan.refused or unopened)
+    complete = all_open and not (outcome.failed or plan.refused or unopened)
     print(
         f"{len(outcome.finished)} cells written to {store.root}, {len(plan.done)} were there, "
         f"{len(outcome.failed)} failed, {len(plan.refused) + len(unopened)} refused"

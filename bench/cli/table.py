@@ -3,13 +3,19 @@
 import argparse
 from pathlib import Path
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, home_source, parse_pairs
+from bench.cli.common import (
+    add_methods_path,
+    add_roots,
+    cell_dataset_keys,
+    cell_store,
+    home_source,
+    parse_pairs,
+)
 from bench.errors import BenchError
 from bench.show import FORMATS, LAYOUTS, build, build_published, render
 from bench.show.published import DEFAULT, available
 from bench.store.cells import identify
 
-HELP = "print the paper's table and others from finished cells"
 EXAMPLES = """\
   run_bench.py table --layout paper --format md
   run_bench.py table --layout paper --format latex --out table1.tex
@@ -44,6 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--published", metavar="PAPER", help="the paper's own numbers in our layout")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    add_methods_path(parser)
     add_roots(parser, "results")
 
 

@@ -6,17 +6,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
+from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, on_terminal, open_methods
 from bench.cli.machine import add_machine, machine_of
 from bench.errors import BenchError
 from bench.run.collect import Machine
 from bench.run.planner import Library
-from bench.run.protocol import parse_methods
 from bench.store.digests import DigestCache
 from bench.study.train import TrainJob, TrainListener, make_job, train
 from datasets.meta import open_dataset
 
-HELP = "train prompts or projections on a source"
 EXAMPLES = """\
   run_bench.py train --methods tipsomaly --source btad
   run_bench.py train --methods adaclip --source mvtec cvc_colondb
@@ -30,9 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", nargs="+", required=True, metavar="D", help="one dataset, or several at once"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
-    )
+    add_options(parser)
     add_seeds(parser)
     add_roots(parser, "data", "weights")
     add_machine(parser, cache=20.0)
@@ -58,7 +54,7 @@ def main(parsed: argparse.Namespace) -> int:
     digest = DigestCache()
     machine = machine_of(parsed, digest)
     library = Library(parsed.weights_root, digest)
-    requests = parse_methods(parsed.methods, parse_pairs(parsed.set, "--set"))
+    requests, all_open = open_methods(parsed, parsed.methods)
     seeds = [seeds_of(request.recipe.seed, parsed) for request in requests]
     folders = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.source)]
     for request, own_seeds in zip(requests, seeds, strict=True):
@@ -68,7 +64,7 @@ def main(parsed: argparse.Namespace) -> int:
                 print(f"{job}: here already, {job.out}")
                 continue
             print(f"wrote {train_with_progress(job, machine, digest)}")
-    return 0
+    return 0 if all_open else 1
 
 
 def train_with_progress(job: TrainJob, machine: Machine, digest: DigestCache) -> Path:

@@ -4,11 +4,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench.cli.common import add_methods, parse_pairs
+from bench.cli.common import add_methods, add_options, open_methods
 from bench.demo.trial import report, try_method
-from bench.run.protocol import parse_methods
 
-HELP = "check that a method keeps the contract"
 EXAMPLES = """\
   run_bench.py try --methods mymethod
   run_bench.py try --methods all > report.md"""
@@ -17,15 +15,13 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_methods(parser, required=True)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
-    )
+    add_options(parser)
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code: 0 if every method keeps the contract."""
-    sound = True
-    for request in parse_methods(parsed.methods, parse_pairs(parsed.set, "--set")):
+    requests, sound = open_methods(parsed, parsed.methods)
+    for request in requests:
         with tempfile.TemporaryDirectory(prefix="zsad-try-") as work:
             findings = try_method(request, Path(work))
         print(report(request, findings), end="\n\n")

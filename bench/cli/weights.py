@@ -6,14 +6,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.cli.common import add_methods, add_roots, dataset_keys, on_terminal, parse_pairs
+from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, on_terminal, open_methods
 from bench.demo.untrained import write_untrained
-from bench.run.protocol import MethodRequest, chosen_source, parse_methods
+from bench.run.protocol import MethodRequest, chosen_source
 from bench.store.digests import DigestCache
 from methods import weights
 from methods.weights import WeightFile, WeightsError
 
-HELP = "say what weights are needed and here, fetch and verify them"
 EXAMPLES = """\
   run_bench.py weights                                  what every method needs
   run_bench.py weights --methods tipsomaly --fetch      download and verify
@@ -26,9 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_methods(parser, required=False)
     parser.add_argument("--datasets", nargs="+", default=["all"], metavar="D", help="targets (default: all)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method"
-    )
+    add_options(parser)
     parser.add_argument(
         "--source", metavar="D[+D2]", help="weights trained on these instead of the protocol's"
     )
@@ -45,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code: 0 if everything needed is here."""
-    requests = parse_methods(parsed.methods or ["all"], parse_pairs(parsed.set, "--set"))
+    requests, all_open = open_methods(parsed, parsed.methods or ["all"])
     targets = dataset_keys(parsed.datasets)
     if parsed.untrained:
         for request in requests:
@@ -53,7 +50,7 @@ def main(parsed: argparse.Namespace) -> int:
                 request, targets, parsed.weights_root, source=parsed.source, seed=parsed.seed
             ):
                 print(f"wrote untrained {path}")
-        return 0
+        return 0 if all_open else 1
     needs = needed(requests, targets, parsed.source)
     digest = DigestCache()
     failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else []
@@ -76,7 +73,7 @@ def main(parsed: argparse.Namespace) -> int:
         print(f"  {note}")
     for failure in failures:
         print(f"error: {failure}")
-    return 0 if complete and not failures else 1
+    return 0 if complete and all_open and not failures else 1
 
 
 def _targets(keys: list[str], everything: list[str]) -> str:

@@ -16,8 +16,9 @@ from bench.run.planner import Library, make_plan
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
+from methods import registry
 from methods.backbones import mini
-from methods.base import find, keys
+from methods.registry import keys
 
 HEADLINE = "demo: generated data, small models; not the paper's numbers"
 
@@ -65,5 +66,6 @@ class Demo:
 
 def demo_requests() -> list[MethodRequest]:
     """Return every method that has a small version, and the two baselines that bound the scale."""
-    small = [key for key in keys() if "mini" in find(key).presets]
+    unusable = registry.failures()
+    small = [key for key in keys() if "mini" in registry.card(key).presets and key not in unusable]
     return [*(MethodRequest(key, "mini") for key in small), MethodRequest("chance"), MethodRequest("oracle")]

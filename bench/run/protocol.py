@@ -1,13 +1,18 @@
 """Who is measured how: method requests, their options and variants, and what may be tested on what."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown
-from methods.base import ZeroShotDetector, find
-from methods.base import keys as method_keys
-from methods.learning import Recipe
+from methods.registry import failures, find
+from methods.registry import keys as method_keys
+
+if TYPE_CHECKING:  # importing them takes torch
+    from methods.base import ZeroShotDetector
+    from methods.learning import Recipe
 
 NOT_IN_ALL = ("chance", "oracle")
 
@@ -59,22 +64,28 @@ class MethodRequest:
 def parse_methods(words: Sequence[str], overrides: Mapping[str, str]) -> list[MethodRequest]:
     """Turn `key`, `key:preset` and `all` into requests; `overrides` are the texts of `--set key=value`.
 
-    `all` is every method but the baselines `chance` and `oracle`. Raises `BenchError` for a misspelt key,
-    preset or option, or a value that does not fit the option.
+    `all` is every method but the baselines `chance` and `oracle` and those that cannot be imported. Raises
+    `BenchError` for a misspelt key, preset or option, or a value that does not fit the option; `MethodError`
+    for a method whose file is broken.
     """
     requests = []
     for word in words:
         key, _, preset = word.partition(":")
-        keys = [name for name in method_keys() if name not in NOT_IN_ALL] if key == "all" else [key]
-        for name in keys:
-            if name not in method_keys():
-                raise unknown("method", name, method_keys())
-            detector = find(name)
+        for name in _all() if key == "all" else [key]:
+            try:
+                detector = find(name)
+            except KeyError:
+                raise unknown("method", name, method_keys()) from None
             if preset and preset not in detector.presets:
                 raise unknown(f"preset of {name}", preset, detector.presets)
             typed = {option: _typed(detector, option, text) for option, text in overrides.items()}
             requests.append(_canonical(MethodRequest(name, preset or None, typed)))
     return list({(request.key, request.variant): request for request in requests}.values())
+
+
+def _all() -> list[str]:
+    unusable = {*NOT_IN_ALL, *failures()}
+    return [key for key in method_keys() if key not in unusable]
 
 
 def _canonical(request: MethodRequest) -> MethodRequest:

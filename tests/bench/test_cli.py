@@ -99,6 +99,54 @@ def test_list_shows_everything_and_one_thing(run: Any, capsys: pytest.CaptureFix
         assert key in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", [("--help",), ("list",), ("list", "tipsomaly"), ("list", "mvtec")])
+def test_help_and_list_do_not_wait_for_heavy_libraries(words: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom bench.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit: ...\n"
+        "print({'torch', 'pandas', 'skimage', 'sklearn', 'open_clip', 'matplotlib'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+OWN = """
+from methods.chance import Chance
+class Own(Chance):
+    title = "Own"
+    defaults = {"image_size": 28, "seed": 3}  # the seed
+"""
+
+
+def test_methods_from_another_folder_are_listed_and_run(
+    run: Any, standins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "own.py").write_text(OWN)
+    (tmp_path / "my" / "bad.py").write_text(OWN + "import no_such_thing\n")
+    (tmp_path / "my" / "worse.py").write_text("def (:")
+    assert run("list", "--methods-path", "my") == 0
+    listed = capsys.readouterr().out
+    assert "own " in listed
+    assert "not usable: " in listed
+    assert "worse.py, line 1" in listed
+    assert run("list", "own", "--methods-path", "my") == 0
+    assert "my/own.py" in capsys.readouterr().out
+    assert run("list", "worse", "--methods-path", "my") == 2
+    assert "worse.py cannot be read" in capsys.readouterr().err
+    roots = ("--data-root", standins / "prepared", "--methods-path", tmp_path / "my")
+    assert run("run", "--methods", "own", "--datasets", "headct", *roots) == 0
+    assert "1 cells written" in capsys.readouterr().out
+    assert run("run", "--methods", "bad", "own", "worse", "--datasets", "headct", *roots) == 1
+    said = capsys.readouterr()
+    assert "left out: " in said.err
+    assert "No module named 'no_such_thing'" in said.err
+    assert "worse.py cannot be read" in said.err
+    assert "1 were there" in said.out
+    assert run("list", "own") == 2  # without the folder it is not there
+
+
 BAD_REQUESTS = [
     (("rnu",), "did you mean 'run'"),
     (("run", "--methods", "chanse", "--datasets", "mvtec"), "did you mean 'chance'"),
@@ -109,6 +157,7 @@ BAD_REQUESTS = [
     (("run", "--methods", "chance", "--datasets", "mvtec", "--set", "sead=1"), "did you mean 'seed'"),
     (("run", "--methods", "chance", "--datasets", "mvtec", "--shard", "5/2"), "from 1 to 2"),
     (("table",), "no cells yet"),
+    (("list", "--methods-path", "nowhere"), "no such folder of methods"),
     (("list", "tipsomalie"), "did you mean 'tipsomaly'"),
     (("prepare", "mvtec", "--from", "nowhere"), "nowhere"),
     (("predict", "--method", "chance", "nowhere.jpg"), "nowhere.jpg"),

@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.run.protocol import expand_datasets, is_seen, parse_methods
-from methods.base import find, keys
+from methods.registry import find, keys
 
 
 def test_all_is_every_method_but_the_baselines() -> None:

@@ -13,7 +13,7 @@ from bench.cli import _parser
 from bench.demo.trial import try_method
 from bench.demo.untrained import write_untrained
 from bench.run.protocol import MethodRequest
-from methods import base
+from methods import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,14 +22,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 def test_the_example_method_keeps_the_contract(tmp_path: Path) -> None:
     (code,) = (block for block in BLOCKS if "ZeroShotDetector" in block)
-    path = ROOT / "methods" / "readme_example.py"
-    path.write_text(code, encoding="utf-8")
-    try:
-        base.keys.cache_clear()
-        findings = try_method(MethodRequest("readme_example"), tmp_path)
-    finally:
-        path.unlink()
-        base.keys.cache_clear()
+    (tmp_path / "brightness.py").write_text(code, encoding="utf-8")
+    registry.use_folders([tmp_path])
+    findings = try_method(MethodRequest("brightness"), tmp_path / "work")
     assert len(findings) > 8
     assert [finding.what for finding in findings if finding.ok is False] == []
     assert len(code.strip().splitlines()) <= 25

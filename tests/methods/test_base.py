@@ -1,14 +1,13 @@
 """The contract of a method, and that every method keeps it."""
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from methods import base
+from methods import registry
 from methods.base import Prediction, ZeroShotDetector, to_tensor
 
 
@@ -65,31 +64,9 @@ def test_pictures_are_squashed_and_scaled() -> None:
     torch.testing.assert_close(to_tensor(grey), torch.full((3, 4, 5), 0.4))
 
 
-def test_unknown_key() -> None:
-    with pytest.raises(KeyError, match="tipsomali"):
-        base.find("tipsomali")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(base, "__file__", str(tmp_path / "base.py"))
-    base.keys.cache_clear()
-    yield tmp_path
-    base.keys.cache_clear()
-
-
-def test_methods_are_found_without_being_imported(folder: Path) -> None:
-    (folder / "one.py").write_text("import nowhere\nclass One(ZeroShotDetector): ...\n")
-    (folder / "two.py").write_text("class A(base.ZeroShotDetector): ...\nclass B(ZeroShotDetector): ...\n")
-    (folder / "shared.py").write_text("class Helper: ...\n")
-    assert base.keys() == ("one", "two")
-    with pytest.raises(TypeError, match=r"two\.py must define exactly one subclass.*not A, B"):
-        base.find("two")
-
-
-@pytest.mark.parametrize("key", base.keys())
+@pytest.mark.parametrize("key", registry.keys())
 def test_every_method_keeps_the_contract(key: str) -> None:
-    detector = base.find(key)
+    detector = registry.find(key)
     assert detector.title
     assert detector.__doc__
     assert detector.defaults["image_size"] > 0

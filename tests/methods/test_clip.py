@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from methods.backbones import clip
-from methods.base import ZeroShotDetector, find
+from methods.base import ZeroShotDetector
 from methods.clip import ENSEMBLE
+from methods.registry import find
 
 KEYS = ("clip", "vand", "winclip")
 PROMPTS = ["metal_nut", "bottle", "metal_nut", "01", "bottle"]
