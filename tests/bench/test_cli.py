@@ -82,14 +82,6 @@ def test_try_prints_a_report(run: Any, capsys: pytest.CaptureFixture[str]) -> No
     assert "FAILED" not in report
 
 
-def test_predict_writes_scores_maps_and_overlays(run: Any, tmp_path: Path) -> None:
-    pictures = make_mvtec_layout(tmp_path / "own", ("bolt",)) / "bolt" / "test"
-    assert run("predict", "--method", "chance", pictures, pictures / "good" / "000.png", "--out", "out") == 0
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"scores.csv", "000_map.tiff", "000_overlay.png", "000_2_overlay.png"} <= names
-    assert len((tmp_path / "out" / "scores.csv").read_text().splitlines()) == 1 + 9
-
-
 def test_list_shows_everything_and_one_thing(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     text = capsys.readouterr().out
