@@ -23,6 +23,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def printable(text: str) -> str:
+    r"""Return a name that can be written anywhere: what is no UTF-8 in a file's name becomes `\udcNN`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def is_image(path: Path) -> bool:
     """Say whether a visible regular file has an image's extension, in any case; nothing is opened."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()

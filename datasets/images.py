@@ -10,6 +10,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from datasets.files import images_in
+
 # Its remarks on broken files would add lines to our one; they still reach whoever sets up logging.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -40,9 +42,18 @@ def read_mask(path: Path, threshold: int = 0) -> NDArray[np.uint8]:
     Palettes are looked up and colours turned to grey first. 0 is the published rule, and the only one for
     masks that hold small class indices (VisA); 127 suits JPEG and anti-aliased masks.
 
+    A folder stands for all the masks in it: what is above the threshold in one of them (MVTec LOCO).
+
     Raises:
-        FileNotFoundError, ValueError: As `read_image`.
+        FileNotFoundError, ValueError: As `read_image`; the parts differ in size, or there are none.
     """
+    if path.is_dir():
+        parts = [read_mask(part, threshold) for part in images_in(path)]
+        if len({part.shape for part in parts}) != 1:
+            raise ValueError(
+                f"{path}: holds {len(parts)} masks, of other sizes than each other; replace them"
+            )
+        return np.maximum.reduce(parts)
     image = _open(path)
     if image.mode in _DEEP:
         return (_sixteen_bit(image, path) > threshold * 257).astype(np.uint8)

@@ -1,18 +1,23 @@
 """A folder becomes samples: any folder with `meta.json`, or in MVTec layout, is a data set."""
 
+import hashlib
+import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datasets.catalog import CATALOG, NAME_SETS, Dataset, find
+from datasets.catalog import NAME_SETS, Dataset, find
 from datasets.counts import recognise_protocol
-from datasets.files import EscapeError, Tree, is_stand_in
+from datasets.files import EscapeError, Tree, is_stand_in, printable
 from datasets.layout import class_folders, read_layout
 from datasets.locate import Place, locate
 from datasets.samples import ClassData, Folder, Sample
 from datasets.schema import META, Record, Splits, read_meta
 
-__all__ = ["ClassData", "Folder", "Sample", "open_dataset"]
+_LONGEST_NAME = 40
+
+__all__ = ["ClassData", "Folder", "Sample", "open_dataset", "own_key"]
 
 
 def open_dataset(
@@ -72,10 +77,10 @@ def open_dataset(
     protocol = place.protocol
     if entry and protocol is None and split == "test" and not standin:
         protocol = recognise_protocol({it.key: (it.normal, it.anomalous) for it in classes}, entry)
-    key = entry.key if entry else _own_key(place.root)
+    key = entry.key if entry else own_key(place.root)
     return Folder(
         key=f"standin_{key}" if standin else key,
-        title=entry.title if entry else place.root.resolve().name,
+        title=entry.title if entry else printable(place.root.resolve().name),
         domain=entry.domain if entry else "other",
         levels=entry.levels if entry else _levels(classes),
         root=place.root,
@@ -118,7 +123,7 @@ def _recognise(root: Path, splits: Splits) -> Dataset | None:
 
 def _class_key(name: str, entry: Dataset | None, root: Path) -> str:
     if entry is None:
-        return name
+        return printable(name)
     known = entry.class_of(name)
     if known is None:
         raise ValueError(
@@ -145,9 +150,15 @@ def _prompts(
     return chosen
 
 
-def _own_key(root: Path) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "_", root.resolve().name.lower()).strip("_") or "folder"
-    return f"custom_{slug}" if slug in CATALOG else slug
+def own_key(root: Path) -> str:
+    """Return the key of a folder that the catalog does not know.
+
+    It is the folder's name in letters and digits of any script, and six hexadecimal digits of where it
+    really lies: two folders of one name are two datasets, whose cells must never meet.
+    """
+    real = root.resolve()
+    name = re.sub(r"\W+", "_", unicodedata.normalize("NFC", printable(real.name)).casefold()).strip("_")
+    return f"{name[:_LONGEST_NAME] or 'folder'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:6]}"
 
 
 def _levels(classes: Sequence[ClassData]) -> tuple[str, ...]:
@@ -207,7 +218,9 @@ class _Reader:
             raise ValueError(f"{self._source}: {where}: image {image!r} is listed twice; keep one entry")
         self._seen.add(image)
         path = self._root / mask if mask else None
-        return Sample(image, self._root / image, path, record.anomaly, record.specie_name)
+        return Sample(
+            printable(image), self._root / image, path, record.anomaly, printable(record.specie_name)
+        )
 
     def _find(self, text: str, where: str) -> str | None:
         self._files += 1

@@ -28,12 +28,15 @@ class Overlap:
 
 def overlaps(folders: Sequence[Folder], digest: Callable[[Path], str]) -> list[Overlap]:
     """Return every pair of datasets that have images in common."""
-    images = {
-        folder.key: {digest(sample.image) for data in folder.classes for sample in data.samples}
+    images = [
+        (
+            f"{folder.key}:{folder.protocol}" if folder.protocol else folder.key,
+            {digest(sample.image) for data in folder.classes for sample in data.samples},
+        )
         for folder in folders
-    }
+    ]
     return [
-        Overlap(one, other, len(shared), (len(images[one]), len(images[other])))
-        for one, other in combinations(images, 2)
-        if (shared := images[one] & images[other])
+        Overlap(one, other, len(shared), (len(of_one), len(of_other)))
+        for (one, of_one), (other, of_other) in combinations(images, 2)
+        if (shared := of_one & of_other)
     ]

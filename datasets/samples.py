@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.catalog import Dataset
 from datasets.counts import ClassCount, count_classes, differences
-from datasets.files import sha256_of
+from datasets.files import images_in, sha256_of
 
 
 @dataclass(frozen=True)
@@ -16,14 +16,22 @@ class Sample:
     """One image with what is known of it."""
 
     name: str
-    """Posix path of the image relative to the data set's folder; unique in it."""
+    """Posix path of the image relative to the dataset's folder, as it may be written; unique in it."""
     image: Path
     mask: Path | None
-    """None: normal, or without pixel truth (then `ClassData.no_pixel_level` says so)."""
+    """None: normal, or without pixel truth (then `ClassData.no_pixel_level` says so). A folder: its images
+    are the mask's parts (MVTec LOCO)."""
     label: int
     """0 normal, 1 anomalous."""
     specie: str
-    """Kind of defect as the data set calls it."""
+    """Kind of defect as the dataset calls it."""
+
+    @property
+    def mask_files(self) -> tuple[Path, ...]:
+        """The files of the mask: none, one, or the parts of it."""
+        if self.mask is None:
+            return ()
+        return tuple(images_in(self.mask)) if self.mask.is_dir() else (self.mask,)
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,11 @@ class ClassData:
         """Number of anomalous images."""
         return sum(sample.label == 1 for sample in self.samples)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All image and mask files."""
+        return tuple(path for it in self.samples for path in (it.image, *it.mask_files))
+
     def fingerprint(self, digest: Callable[[Path], str] = sha256_of) -> str:
         """Return a SHA-256 over names, labels and contents of images and masks, sorted by name.
 
@@ -67,7 +80,8 @@ class ClassData:
         """
         total = hashlib.sha256()
         for sample in sorted(self.samples, key=lambda it: it.name):
-            mask = digest(sample.mask) if sample.mask else None
+            masks = [digest(path) for path in sample.mask_files]
+            mask = masks if len(masks) > 1 else masks[0] if masks else None
             line = json.dumps([sample.name, sample.label, digest(sample.image), mask])
             total.update(line.encode() + b"\n")
         return total.hexdigest()
@@ -78,7 +92,7 @@ class Folder:
     """One split of a data set on disk."""
 
     key: str
-    """Key of the catalogue or a slug of the folder's name; after `standin_` if the data is generated."""
+    """Key of the catalog, or of an own folder its name and place; after `standin_` if generated."""
     title: str
     domain: str
     """`industrial`, `medical`, or `other` for a folder that the catalogue does not know."""

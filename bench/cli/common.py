@@ -10,7 +10,7 @@ from bench.errors import BenchError, unknown
 from bench.run.protocol import MethodRequest, expand_datasets, parse_methods
 from bench.store.cells import CellStore
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
-from datasets.meta import open_dataset
+from datasets.meta import open_dataset, own_key
 from datasets.samples import Folder
 from methods import registry
 from methods.registry import VARIABLE
@@ -137,7 +137,20 @@ def open_folders(
             )
         except (OSError, ValueError) as error:
             failures.append(f"{key}: {error}")
-    return folders, failures
+    return _distinct(folders), failures
+
+
+def _distinct(folders: Sequence[Folder]) -> list[Folder]:
+    """Return the folders, each once; raises `BenchError` if two of them claim to be one dataset."""
+    known: dict[tuple[str, str | None], Folder] = {}
+    for folder in folders:
+        other = known.setdefault((folder.key, folder.protocol), folder)
+        if other.root.resolve() != folder.root.resolve():
+            raise BenchError(
+                f"{other.root} and {folder.root} are both {folder.key}: in one run their results would pass "
+                "for one dataset's. Name one of them, or run each with its own --results"
+            )
+    return list(known.values())
 
 
 def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
@@ -152,9 +165,19 @@ def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
 
 
 def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are."""
-    own = {str(cell["dataset"]) for cell in cells}
-    return [key for word in words for key in ([word] if word in own else dataset_keys([word]))]
+    """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are.
+
+    An own folder may be called by its path, too.
+    """
+    known = {str(cell["dataset"]) for cell in cells}
+
+    def keys(word: str) -> list[str]:
+        for key in (word, own_key(Path(word))):
+            if key in known:
+                return [key]
+        return dataset_keys([word])
+
+    return [key for word in words for key in keys(word)]
 
 
 def home_source(method: str, target: str) -> str | None:

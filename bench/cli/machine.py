@@ -35,4 +35,4 @@ def machine_of(parsed: argparse.Namespace, digest: DigestCache) -> Machine:
         raise BenchError(f"--feature-cache {parsed.feature_cache:g}: a size in GB, or 0")
     limit = int(parsed.feature_cache * 1e9)
     cache = FeatureCache(cache_folder() / "features", limit, digest) if limit else None
-    return Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers, cache)
+    return Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers, cache, digest)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.errors import BenchError
 from bench.run.features import Encoder, FeatureCache
 from bench.run.plan import Job, Settings, Task
 from bench.store.provenance import provenance
+from datasets.files import sha256_of
 from datasets.images import read_image, read_mask, resize_mask
 from datasets.samples import Sample
 from methods.base import Prediction, ZeroShotDetector
@@ -36,6 +38,8 @@ class Machine:
     workers: int = 2
     cache: FeatureCache | None = None
     """Keeps what frozen encoders say, for methods that allow it."""
+    digest: Callable[[Path], str] = sha256_of
+    """A file's SHA-256; pass one that remembers (`bench.store.digests`) to save time."""
 
 
 def choose_device(word: str) -> torch.device:

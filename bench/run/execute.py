@@ -90,6 +90,9 @@ def _failed(cell: CellId, error: Exception, store: CellStore, outcome: Outcome, 
 
 
 def _finish(collected: Collected, task: Task, job: Job, store: CellStore, machine: Machine) -> None:
+    # A cell never carries the fingerprint of other data than were read.
+    if task.data.fingerprint(machine.digest) != task.cell.config["data"]:
+        raise BenchError(f"files of {task.folder.root} changed since the run was planned; run it again")
     started = time.perf_counter()
     image = image_report(collected.scores, task.data.no_image_level)
     pixel = pixel_report(collected.pixels, task.data.no_pixel_level)

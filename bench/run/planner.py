@@ -10,8 +10,9 @@ from bench.errors import BenchError
 from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
 from bench.run.protocol import MethodRequest, chosen_source, is_seen
 from bench.store.cells import CellId, CellStore
+from bench.store.digests import warm
 from bench.store.trained import Trained, read_trained
-from datasets.samples import Folder
+from datasets.samples import ClassData, Folder
 from methods import weights
 from methods.weights import WeightFile, WeightsError
 
@@ -37,13 +38,14 @@ def make_plan(
     `source` overrides the protocol's choice of weights. `digest` gives a file's SHA-256 (see
     `bench.store.digests`); it is asked for every image, so pass one that remembers.
     """
+    warm(digest, (path for folder in folders for data in folder.classes for path in data.files))
     library = Library(weights_root, digest)
     planner = _Planner(store, library, digest, settings or Settings(), allow or Permissions(), source, force)
     for request in requests:
         for folder in folders:
             try:
                 planner.add(request, folder)
-            except (BenchError, WeightsError) as error:
+            except (BenchError, WeightsError, OSError) as error:
                 planner.refused.append(Refusal(request.key, folder.key, str(error)))
     warnings = tuple(f"{folder.key}: {warning}" for folder in folders for warning in folder.warnings)
     return planner.plan(warnings)
@@ -126,7 +128,7 @@ class _Planner:
     done: list[CellId] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     _jobs: dict[str, Job] = field(default_factory=dict)
-    _fingerprints: dict[tuple[str, str], str] = field(default_factory=dict)
+    _fingerprints: dict[tuple[Path, str], str] = field(default_factory=dict)
 
     def plan(self, warnings: tuple[str, ...]) -> Plan:
         return Plan(tuple(self._jobs.values()), tuple(self.done), tuple(self.refused), warnings)
@@ -156,6 +158,12 @@ class _Planner:
             marks.append("untrained")
         job_key = repr((request, source, sorted(options.items()), sorted(found.digests.items())))
         for data in folder.classes:
+            try:
+                fingerprint = self._fingerprint(folder, data)
+            except OSError as error:
+                refusal = Refusal(request.key, f"{folder.key}/{data.key}", f"{error}; restore the file")
+                self.refused.append(refusal)
+                continue
             config = _plain(
                 {
                     "method_version": request.detector.version,
@@ -163,7 +171,7 @@ class _Planner:
                     "precision": self.settings.precision,
                     "prompt": data.prompt,
                     "weights": found.digests,
-                    "data": self._fingerprint(folder, data.key),
+                    "data": fingerprint,
                     "protocol": self.settings.as_config(),
                 }
             )
@@ -176,11 +184,12 @@ class _Planner:
             job = self._jobs.get(job_key) or Job(request, source, options, found.files, ())
             self._jobs[job_key] = job.with_task(task)
 
-    def _fingerprint(self, folder: Folder, class_key: str) -> str:
-        if (folder.key, class_key) not in self._fingerprints:
-            for data in folder.classes:
-                self._fingerprints[folder.key, data.key] = data.fingerprint(self.digest)
-        return self._fingerprints[folder.key, class_key]
+    def _fingerprint(self, folder: Folder, data: ClassData) -> str:
+        """Return the class's fingerprint; of this folder, for two may hold one dataset by two protocols."""
+        known = (folder.root, data.key)
+        if known not in self._fingerprints:
+            self._fingerprints[known] = data.fingerprint(self.digest)
+        return self._fingerprints[known]
 
     def _overlap(self, trained: Trained | None, folder: Folder) -> dict[str, int]:
         """Return how many images of each class were trained on, by their digests."""

@@ -15,6 +15,7 @@ from bench.run.execute import execute
 from bench.run.plan import summary
 from bench.run.record import remetric
 from bench.store.cells import CellStore
+from bench.store.digests import sha256
 
 CPU = Machine(batch_size=3, workers=2)
 
@@ -103,6 +104,36 @@ def test_a_broken_image_fails_its_class_only(plan_for: Any, tmp_path: Path, data
     (record,) = store.root.rglob("*.failed.json")
     assert "001.png" in json.loads(record.read_text())["reason"]
     assert [task.cell.class_key for task in plan_for("chance").tasks] == ["bolt"], "it is tried again"
+
+
+def test_an_image_that_cannot_be_read_is_refused_with_its_class_only(
+    plan_for: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(path: Path) -> str:
+        if path.parts[-4:] == ("bolt", "test", "good", "000.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return sha256(path)
+
+    monkeypatch.setattr("tests.bench.conftest.sha256", digest)
+    plan = plan_for("chance")
+    assert [task.cell.class_key for task in plan.tasks] == ["gear"]
+    (refusal,) = plan.refused
+    assert refusal.dataset.endswith("/bolt")
+    assert "Permission denied" in refusal.reason and "000.png" in refusal.reason
+
+
+@pytest.mark.parametrize("changed", ["test/good/000.png", "ground_truth/spot/000_mask.png"])
+def test_data_that_change_between_planning_and_reading_fail_their_cell(
+    plan_for: Any, tmp_path: Path, data: Path, changed: str
+) -> None:
+    plan = plan_for("chance")
+    Image.fromarray(np.full((40, 56), 90, np.uint8)).save(data / "bolt" / changed)
+    store = CellStore(tmp_path / "runs")
+    outcome = execute(plan, store, CPU)
+    assert [(cell.class_key, "changed since" in reason) for cell, reason in outcome.failed] == [
+        ("bolt", True)
+    ]
+    assert set(cells(store.root)) == {("chance", "gear")}
 
 
 def test_missing_weights_are_refused_before_anything_runs(plan_for: Any) -> None:

@@ -1,6 +1,8 @@
 """Folders with meta.json, of the catalogue or of someone's own, and in MVTec layout."""
 
 import json
+import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from datasets.catalog import CATALOG
+from datasets.images import read_image
 from datasets.meta import Folder, open_dataset
 from datasets.prepare import prepare
 from tests.datasets.imitation import build, write_image
@@ -21,7 +24,8 @@ def names(folder: Folder) -> list[str]:
 
 def test_meta_json_alone_is_enough(custom: Custom) -> None:
     folder = open_dataset(custom.write())
-    assert (folder.key, folder.title, folder.domain) == ("own_parts", "Own Parts", "other")
+    assert (folder.title, folder.domain, folder.target) == ("Own Parts", "other", folder.key)
+    assert re.fullmatch("own_parts-[0-9a-f]{6}", folder.key)
     assert folder.levels == ("image", "pixel")
     assert folder.entry is None and folder.protocol is None and folder.names == "meta"
     assert not folder.standin and not folder.partial and not folder.warnings
@@ -31,6 +35,46 @@ def test_meta_json_alone_is_enough(custom: Custom) -> None:
     assert data.samples[2].mask == custom.root / "masks/0.png"
     assert data.samples[0].mask is None
     assert open_dataset(str(custom.root)).classes == folder.classes
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("螺丝", "螺母"),
+        ("قطع", "أجزاء"),
+        ("a/images", "b/images"),
+        ("my-set", "my set"),
+        ("ß", "ss"),
+        ("..x", "x"),
+    ],
+)
+def test_no_two_folders_share_a_key(tmp_path: Path, one: str, other: str) -> None:
+    folders = [open_dataset(Custom(tmp_path / name).write()) for name in (one, other)]
+    assert folders[0].key != folders[1].key
+    for folder, name in zip(folders, (one, other), strict=True):
+        letters = "".join(filter(str.isalnum, Path(name).name.casefold()))
+        assert letters in folder.key.replace("_", ""), "readable in its own script"
+        assert re.fullmatch(r"\w+-[0-9a-f]{6}", folder.key)
+
+
+def test_a_folder_has_one_key_whatever_leads_there(custom: Custom, tmp_path: Path) -> None:
+    root = custom.write()
+    (tmp_path / "link").symlink_to(root)
+    by_link = open_dataset(tmp_path / "link")
+    assert by_link.key == open_dataset(root).key == open_dataset(root / ".." / root.name).key
+
+
+def test_a_name_that_is_no_utf8_is_read_and_can_be_written(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    for name in ("good/0", "bad/0"):
+        write_image(root / f"part/test/{name}.png", "PNG", "RGB")
+    (root / "part/test/good/0.png").rename(root / "part/test/good" / os.fsdecode(b"caf\xe9.png"))
+    (root / "part").rename(root / os.fsdecode(b"t\xf6pfe"))
+    (data,) = open_dataset(root).classes
+    assert json.dumps([data.key, *(it.name for it in data.samples)], ensure_ascii=False).encode("utf-8")
+    assert data.samples[1].name.endswith(r"test/good/caf\udce9.png")
+    assert read_image(data.samples[1].image).size == (16, 31)
+    assert len(data.fingerprint()) == 64
 
 
 @pytest.mark.parametrize("split", ["Test", "TEST", "test"])
@@ -284,7 +328,7 @@ def test_a_known_name_with_other_classes_is_someones_own(custom: Custom) -> None
     root = custom.write().rename(custom.root.with_name("mvtec"))
     folder = open_dataset(root)
     assert folder.entry is None
-    assert folder.key == "custom_mvtec"
+    assert folder.key.startswith("mvtec-")
     with pytest.raises(ValueError, match="class 'part' is not one of mvtec"):
         open_dataset("mvtec", root.parent)
 
