@@ -41,6 +41,6 @@ def main(parsed: argparse.Namespace) -> int:
         print(f"wrote {path}")
     picture = demo.tables / "gallery.png"
     if outcome.finished or not picture.exists():
-        demo.draw_gallery(machine).save(picture)
+        demo.draw_gallery(machine, picture)
     print(f"wrote {picture}")
     return 1 if outcome.failed or plan.refused else 0

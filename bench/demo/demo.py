@@ -3,19 +3,23 @@
 Its data, weights, cells and tables live in a folder of their own and never meet real ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
-from bench.demo.gallery import choose_exhibits, draw_gallery
 from bench.demo.standin import stand_in_folders
+from bench.predict import LoadedMethod, load_request
 from bench.run.collect import Machine
 from bench.run.plan import Plan
 from bench.run.planner import Library, make_plan
-from bench.run.protocol import MethodRequest
+from bench.run.protocol import MethodRequest, chosen_source
+from bench.show.gallery import GalleryRow, draw_gallery
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
+from datasets.images import read_image, read_mask
+from datasets.samples import ClassData, Folder, Sample
 from methods import registry
 from methods.backbones import mini
 from methods.registry import keys
@@ -57,11 +61,46 @@ class Demo:
             demo_requests(), folders, self.store, weights_root=self.weights, digest=DigestCache()
         )
 
-    def draw_gallery(self, machine: Machine, count: int = 6) -> Image.Image:
-        """Return the picture of images, masks and heat maps of `count` datasets under all methods."""
-        exhibits = choose_exhibits(stand_in_folders(self.data), count)
+    def draw_gallery(self, machine: Machine, path: Path, count: int = 6) -> None:
+        """Draw images, masks and heat maps of `count` datasets under all methods to `path`."""
+        chosen = [each for folder in stand_in_folders(self.data) if (each := _anomalous(folder))][:count]
         requests = [request for request in demo_requests() if request.preset]
-        return draw_gallery(exhibits, requests, Library(self.weights, DigestCache()), machine)
+        library = Library(self.weights, DigestCache())
+        columns = [_maps(request, chosen, library, machine) for request in requests]
+        rows = [
+            GalleryRow(folder.title, data.prompt, read_image(sample.image), read_mask(mask), maps)
+            for (folder, data, sample, mask), *maps in zip(chosen, *columns, strict=True)
+        ]
+        draw_gallery(rows, [request.detector.title for request in requests], path, "--root")
+
+
+_Chosen = tuple[Folder, ClassData, Sample, Path]
+
+
+def _anomalous(folder: Folder) -> _Chosen | None:
+    """Return an anomalous image of a dataset, with its class and mask."""
+    for data in folder.classes:
+        masked = [(sample, sample.mask) for sample in data.samples if sample.mask is not None]
+        if data.has_pixel_level and masked:
+            return folder, data, *masked[len(masked) // 2]
+    return None
+
+
+def _maps(
+    request: MethodRequest, chosen: Sequence[_Chosen], library: Library, machine: Machine
+) -> list[np.ndarray]:
+    """Return the method's anomaly map of each chosen image, with the weights of the protocol."""
+    loaded: dict[str, LoadedMethod] = {}
+    maps = []
+    for folder, data, sample, _ in chosen:
+        name = repr((chosen_source(request, folder.target, None), request.options(folder.target)))
+        if name not in loaded:
+            loaded[name] = load_request(request, library, machine.device, target=folder.target)
+        # A transductive method compares the images of a class.
+        samples = data.samples if loaded[name].transductive else (sample,)
+        answers = loaded[name].many([each.image for each in samples], data.prompt, machine.batch_size)
+        maps.append(answers[samples.index(sample)].map)
+    return maps
 
 
 def demo_requests() -> list[MethodRequest]:
