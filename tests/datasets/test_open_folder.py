@@ -423,6 +423,25 @@ def test_plain_mvtec_layout_without_masks(tmp_path: Path) -> None:
     assert data.no_pixel_level == "1 of 3 anomalous images have no mask"
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        *((name, 0) for name in ("good", "ok", "no", "normal", "Good", "OK", "NORMAL")),
+        *(
+            (name, 1)
+            for name in ("bad", "ng", "none", "not_good", "goods", "ok2", "abnormal", "yes", "defect")
+        ),
+    ],
+)
+def test_which_folders_hold_normal_images(tmp_path: Path, name: str, label: int) -> None:
+    for folder in (name, "scratch", "good"):
+        (tmp_path / "parts/nut/test" / folder).mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / "parts/nut/test" / folder / f"{folder}.png", "PNG", "RGB")
+    (data,) = open_dataset(tmp_path / "parts").classes
+    labels = {sample.image.parent.name: sample.label for sample in data.samples}
+    assert labels == {"scratch": 1, "good": 0, name: label}
+
+
 def test_one_class_alone(tmp_path: Path) -> None:
     folder = open_dataset(layout(tmp_path / "parts", masks=True) / "nut")
     assert [(it.key, it.normal, it.anomalous) for it in folder.classes] == [("nut", 1, 3)]
