@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,6 +38,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = {
     "metrics/": ["tests/metrics", "tests/parity/test_metrics.py"],
+    "methods/base.py": ["tests/methods/test_base.py"],
+    "methods/learning.py": ["tests/methods/test_learning.py", "tests/methods/test_recipes.py"],
+    "methods/maps.py": ["tests/methods/test_maps.py"],
+    "methods/prompts.py": ["tests/methods/test_prompts.py"],
+    "methods/states.py": ["tests/methods/test_states.py"],
+    "methods/fill.py": ["tests/methods/test_fill.py"],
+    "methods/weights/": ["tests/methods/test_weights.py"],
     "methods/": ["tests/methods", "tests/parity"],
     "bench/show/": ["tests/show"],
     "bench/store/": ["tests/bench/test_cells.py", "tests/bench/test_store.py"],
@@ -298,7 +306,9 @@ def _copy(to: Path) -> None:
             shutil.copy2(ROOT / name, to / name)
 
 
-def _try_file(tree: Path, file: str, line: int | None, tests: list[str]) -> list[tuple[Mutant, str]]:
+def _try_file(
+    tree: Path, file: str, line: int | None, every: int, tests: list[str]
+) -> list[tuple[Mutant, str]]:
     """Try all mutants of one file; returns each with `killed`, `survived` or `not run`."""
     place = tree / file
     original = place.read_text(encoding="utf-8")
@@ -309,7 +319,7 @@ def _try_file(tree: Path, file: str, line: int | None, tests: list[str]) -> list
     limit = 10 + 5 * sum(seconds.values())
     spans = _spans(original)
     found = []
-    for mutant in mutants(file, original, line):
+    for mutant in islice(mutants(file, original, line), 0, None, every):
         ran = {test for number in spans[mutant.line] for test in lines.get(number, ())}
         if not ran:
             found.append((mutant, "not run"))
@@ -344,6 +354,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("files", nargs="+", help="files, folders or FILE:LINE, from the checkout's root")
     parser.add_argument("--tests", nargs="+", help="tests to try every mutant on; default: those beside it")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th mutant only")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     for module in HEAVY.split():
@@ -358,7 +369,8 @@ def main() -> None:
             for path in inside:
                 file = path.relative_to(ROOT).as_posix()
                 suite = next((tests for start, tests in SUITES.items() if file.startswith(start)), ["tests"])
-                found = _try_file(tree, file, int(line) if line else None, arguments.tests or suite)
+                at, suite = int(line) if line else None, arguments.tests or suite
+                found = _try_file(tree, file, at, arguments.every, suite)
                 count = {kind: sum(how == kind for _, how in found) for kind in total}
                 total = {kind: total[kind] + count[kind] for kind in total}
                 _tell(file, count)

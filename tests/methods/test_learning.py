@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from methods.learning import Recipe, dice, focal
+from methods.learning import Recipe, dice, focal, how_to_train, state_of
 
 
 def test_focal_of_single_pixels() -> None:
@@ -40,3 +40,40 @@ def test_recipe_weighs_its_terms() -> None:
     assert float(recipe.minimised(terms)) == 7.0
     with pytest.raises(KeyError, match="b"):
         recipe.minimised({"a": torch.tensor(3.0)})
+
+
+def test_focal_smooths_its_targets_from_both_sides() -> None:
+    # Where the truth is 0 the abnormal probability enters with 1e-5, and the other way round.
+    probabilities = torch.tensor([[[0.25], [4.0]]], dtype=torch.float64)
+    seen = 0.25 * (1 - 1e-5) + 4.0 * 1e-5 + 1e-5
+    want = -((1 - seen) ** 2) * math.log(seen)
+    assert float(focal(probabilities, torch.zeros(1, 1))) == pytest.approx(want, rel=1e-9)
+    seen = 4.0 * (1 - 1e-5) + 0.25 * 1e-5 + 1e-5
+    want = -((1 - seen) ** 2) * math.log(seen)
+    assert float(focal(probabilities, torch.ones(1, 1))) == pytest.approx(want, rel=1e-9)
+
+
+def test_losses_take_masks_of_integers() -> None:
+    probabilities, masks = torch.rand(2, 2, 3, 3), torch.randint(0, 2, (2, 3, 3))
+    assert torch.equal(focal(probabilities, masks), focal(probabilities, masks.float()))
+    assert torch.equal(dice(probabilities[:, 1], masks.bool()), dice(probabilities[:, 1], masks.float()))
+
+
+def test_how_to_train_names_sources_and_seed() -> None:
+    start = "train it: python run_bench.py train --methods vand --source "
+    assert how_to_train("vand", "btad+mpdd~7") == f"{start}btad mpdd --seed 7"
+    assert how_to_train("vand", "btad") == f"{start}btad"
+    assert how_to_train("vand", None) == f"{start}SOURCE"
+
+
+def test_the_state_of_tensors_changes_with_every_write() -> None:
+    tensor = torch.zeros(3)
+    before = state_of([tensor])
+    assert state_of([tensor]) == before
+    tensor[0] = 1
+    assert state_of([tensor]) != before
+    assert state_of([torch.zeros(3)]) != before
+    assert state_of([tensor, tensor]) != state_of([tensor])
+    assert state_of([torch.zeros(3, device="meta")]) != state_of([torch.zeros(3)])
+    with torch.inference_mode():
+        assert state_of([torch.zeros(3)])
