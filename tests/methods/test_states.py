@@ -54,7 +54,7 @@ class Evil:
 
 def test_nothing_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"x": Evil()}, tmp_path / "evil.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
     for name in ("evil.pth", "plain.pth"):
         with pytest.raises(ValueError, match=rf"{name} is no weight file: an HTML page or a broken download"):
             states.read(tmp_path / name)
