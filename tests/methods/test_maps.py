@@ -28,10 +28,10 @@ def test_similarities_with_one_text_or_with_each_images_own(shape: tuple[int, ..
 
 
 def test_patches_are_laid_out_row_by_row() -> None:
-    tokens = torch.arange(2 * 6 * 2).reshape(2, 6, 2).float()
+    tokens = torch.arange(3 * 6 * 2).reshape(3, 6, 2).float()
     grid = to_grid(tokens, (2, 3))
-    assert grid.shape == (2, 2, 2, 3)
-    for image, channel, row, column in np.ndindex(2, 2, 2, 3):
+    assert grid.shape == (3, 2, 2, 3)
+    for image, channel, row, column in np.ndindex(3, 2, 2, 3):
         assert grid[image, channel, row, column] == tokens[image, row * 3 + column, channel]
 
 
