@@ -1,5 +1,6 @@
 """Images through a method: what a method may answer, and what happens where memory runs out."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from bench.run.collect import Machine
 from bench.run.execute import Outcome, execute
 from bench.run.plan import Plan
 from bench.store.cells import CellStore
-from methods.base import Prediction, find
+from methods.base import Prediction
+from methods.registry import find
 
 Answer = Callable[[Tensor], Prediction]
 
@@ -32,7 +34,7 @@ def run(
 
     def run(given: Answer, batch_size: int = 8, **settings: Any) -> tuple[Outcome, dict[str, dict[str, Any]]]:
         monkeypatch.setattr(find("chance"), "forward", lambda self, images, prompts: given(images))
-        store = CellStore(tmp_path / "runs")
+        store = CellStore(Path(tempfile.mkdtemp(dir=tmp_path)))
         outcome = execute(plan_for("chance", force=True, **settings), store, Machine(batch_size=batch_size))
         return outcome, {cell["class"]: cell for cell in store}
 

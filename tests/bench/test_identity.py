@@ -20,7 +20,8 @@ from bench.store.cells import CellStore
 from bench.store.digests import sha256
 from bench.study.train import TrainJob, TrainListener, make_job, train
 from datasets.meta import open_dataset
-from methods.base import Features, Prediction, ZeroShotDetector, find
+from methods.base import Features, Prediction, ZeroShotDetector
+from methods.registry import find
 
 CPU = torch.device("cpu")
 

@@ -93,6 +93,12 @@ def test_positions_are_resized_as_a_picture_of_patches(
         torch.testing.assert_close(got[1 + row * grid[1] + column], want[0, :, row, column])
 
 
+def test_a_grid_of_one_patch_is_spread() -> None:
+    positions = random(1 + 1, 3)
+    got = resize_positions(positions, (2, 2), mode="bilinear", antialias=False)
+    torch.testing.assert_close(got[1:], positions[1:].expand(4, 3))
+
+
 def test_positions_that_fit_are_left_alone() -> None:
     positions = random(1 + 9, 2)
     assert resize_positions(positions, (3, 3), mode="bicubic", antialias=True) is positions

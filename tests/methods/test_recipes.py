@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from methods import base
-from methods.base import find
 from methods.learning import Recipe
+from methods.registry import find, keys
 
 LINE = {
     "batch_size": 8,
@@ -83,4 +82,4 @@ def test_the_recipe_is_the_papers(method: str) -> None:
 
 
 def test_every_recipe_is_held_against_its_paper() -> None:
-    assert set(PAPERS) == {key for key in base.keys() if find(key).recipe is not None}  # noqa: SIM118
+    assert set(PAPERS) == {key for key in keys() if find(key).recipe is not None}
