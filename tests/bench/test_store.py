@@ -87,14 +87,42 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     yield read
 
 
-def test_a_file_is_hashed_once_also_between_runs(tmp_path: Path, hashed: list[Path]) -> None:
+def test_a_file_is_hashed_once_also_between_runs(
+    tmp_path: Path, hashed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"content")
+    monkeypatch.chdir(tmp_path)
     for _ in range(2):
         cache = DigestCache(tmp_path / "cache")
-        assert cache(file) == cache(tmp_path / "cache" / ".." / "file") == sha256(file)
+        assert cache(file) == cache(Path("file")) == sha256(file)
     assert len(hashed) == 1
     assert (tmp_path / "cache" / "digests.sqlite").exists()
+
+
+def test_many_files_are_hashed_together_and_once(
+    tmp_path: Path, hashed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_BLOCK", 3)
+    files = [tmp_path / f"{index}" for index in range(10)]
+    for file in files:
+        file.write_text(file.name)
+    cache = DigestCache(tmp_path / "cache")
+    cache(files[4])
+    digests.warm(cache, [*files, tmp_path / "absent"])
+    assert sorted(hashed) == sorted(files)
+    for again in (cache, DigestCache(tmp_path / "cache")):
+        digests.warm(again, files)
+        assert [again(file) for file in files] == [sha256(file) for file in files]
+    assert len(hashed) == 10
+    files[0].write_text("changed")
+    digests.warm(cache, files)
+    assert len(hashed) == 11
+    assert cache(files[0]) == sha256(files[0])
+    digests.warm(sha256, files)
+    assert len(hashed) == 11
+    with pytest.raises(FileNotFoundError):
+        cache(tmp_path / "absent")
 
 
 def test_every_change_of_a_file_is_noticed(tmp_path: Path, hashed: list[Path]) -> None:
@@ -112,11 +140,13 @@ def test_every_change_of_a_file_is_noticed(tmp_path: Path, hashed: list[Path]) -
     assert len(hashed) == 3
 
 
-def test_without_a_place_for_the_cache_files_are_hashed_each_time(tmp_path: Path, hashed: list[Path]) -> None:
-    (tmp_path / "file").write_bytes(b"content")
-    cache = DigestCache(tmp_path / "file" / "cache")
-    assert cache(tmp_path / "file") == cache(tmp_path / "file") == sha256(tmp_path / "file")
-    assert len(hashed) == 2
+def test_without_a_place_for_the_cache_nothing_outlasts_the_run(tmp_path: Path, hashed: list[Path]) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    for count in (1, 2):
+        cache = DigestCache(tmp_path / "file" / "cache")
+        assert cache(file) == cache(file) == sha256(file)
+        assert len(hashed) == count
 
 
 def test_a_damaged_cache_costs_only_time(tmp_path: Path, hashed: list[Path]) -> None:
