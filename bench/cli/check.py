@@ -3,9 +3,8 @@
 import argparse
 from functools import partial
 
-from tqdm import tqdm
-
-from bench.cli.common import add_datasets, add_roots, on_terminal, open_folders
+from bench.cli.common import add_datasets, add_roots, open_folders
+from bench.cli.progress import progress
 from bench.store.digests import DigestCache
 from datasets.check import check
 from datasets.overlap import overlaps
@@ -30,7 +29,7 @@ def main(parsed: argparse.Namespace) -> int:
     digest = DigestCache()
     sound = not failures
     for folder in folders:
-        watched = partial(tqdm, unit="img", desc=folder.key, disable=not on_terminal(), leave=False)
+        watched = partial(progress, unit="images", description=folder.key)
         report = check(folder, deep=not parsed.quick, digest=digest, progress=watched)
         print(report, end="\n\n")
         sound = sound and report.ok and report.complete

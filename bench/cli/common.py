@@ -193,8 +193,3 @@ def home_source(method: str, target: str) -> str | None:
 def cell_store(results: Path) -> CellStore:
     """Return the cells of a results folder."""
     return CellStore(results / "runs")
-
-
-def on_terminal() -> bool:
-    """Whether somebody watches: progress bars and colour only then."""
-    return sys.stderr.isatty()

@@ -93,7 +93,7 @@ def _method(card: Card) -> str:
     facts.append(
         ("trained on", ", ".join(f"{source} for {target}" for target, source in card.sources.items()))
     )
-    facts.append(("trainable", f"run_bench.py train --methods {card.key}" if card.learns else ""))
+    facts.append(("trainable", f"run_bench.py train --methods {card.key} --source D" if card.learns else ""))
     facts += [(f"selected on ({source})", " ".join(names)) for source, names in card.selected_on.items()]
     facts += [(f"on {target}", _settings(options)) for target, options in card.target_options.items()]
     facts += [(f"preset {name}", _settings(options)) for name, options in card.presets.items()]

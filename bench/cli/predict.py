@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from bench.cli.common import add_methods_path, add_options, add_roots, cell_store, on_terminal, parse_pairs
+from bench.cli.common import add_methods_path, add_options, add_roots, cell_store, parse_pairs
 from bench.cli.pictures import Classes, say
+from bench.cli.progress import progress
 from bench.errors import BenchError
 from bench.predict import Answer, LoadedMethod, Picture, load_request
 from bench.run.collect import choose_device
@@ -163,7 +163,7 @@ class _Writer:
             failures.append(error)
             bar.update()
 
-        with tqdm(total=len(todo), unit="picture", disable=not on_terminal()) as bar:
+        with progress(total=len(todo), unit="pictures") as bar:
             for answer in detect.stream(todo, batch_size, note):
                 self._write(answer)
                 bar.update()
@@ -218,13 +218,7 @@ class _Writer:
 
         if self._new or not all(self._folder.picture_file(Path(row["files"]).name).exists() for row in rows):
             with ThreadPoolExecutor(2) as pool:
-                for _ in tqdm(
-                    pool.map(one, rows),
-                    total=len(rows),
-                    desc="draw",
-                    unit="picture",
-                    disable=not on_terminal(),
-                ):
+                for _ in progress(pool.map(one, rows), total=len(rows), unit="pictures", description="draw"):
                     pass
         return len(rows)
 

@@ -2,10 +2,8 @@
 
 import argparse
 import sys
-from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from bench.cli.common import (
     add_datasets,
@@ -13,11 +11,11 @@ from bench.cli.common import (
     add_options,
     add_roots,
     cell_store,
-    on_terminal,
     open_folders,
     open_methods,
 )
 from bench.cli.machine import add_machine, machine_of
+from bench.cli.progress import on_terminal, progress
 from bench.errors import BenchError
 from bench.run.collect import PRECISIONS, Machine
 from bench.run.execute import Listener, Outcome, execute
@@ -128,25 +126,18 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome:
-    """Execute the plan with a progress bar on a terminal and quiet lines elsewhere."""
+    """Execute the plan with a progress bar on a terminal and lines elsewhere."""
     if not plan.tasks:
         return Outcome()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    with _Progress(total=plan.n_images) as progress:
-        return execute(plan, store, machine, progress)
+    with _Progress(total=plan.n_images) as listener:
+        return execute(plan, store, machine, listener)
 
 
 class _Progress(Listener):
     def __init__(self, total: int) -> None:
-        self._bar: Any = tqdm(
-            total=total,
-            unit="img",
-            disable=not on_terminal(),
-            dynamic_ncols=True,
-            smoothing=0.05,
-            leave=False,
-        )
+        self._bar = progress(total=total, unit="images")
 
     def __enter__(self) -> "_Progress":
         return self

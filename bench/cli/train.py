@@ -4,10 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, on_terminal, open_methods
+from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, open_methods
 from bench.cli.machine import add_machine, machine_of
+from bench.cli.progress import progress
 from bench.errors import BenchError
 from bench.run.collect import Machine
 from bench.run.planner import Library
@@ -68,9 +67,9 @@ def main(parsed: argparse.Namespace) -> int:
 
 
 def train_with_progress(job: TrainJob, machine: Machine, digest: DigestCache) -> Path:
-    """Train with a progress bar on a terminal and one line an epoch elsewhere."""
-    with _Progress(str(job)) as progress:
-        return train(job, machine, digest, progress)
+    """Train with a progress bar on a terminal and lines elsewhere."""
+    with _Progress(str(job)) as listener:
+        return train(job, machine, digest, listener)
 
 
 class _Progress(TrainListener):
@@ -88,12 +87,8 @@ class _Progress(TrainListener):
     def epoch(self, number: int, epochs: int, images: int) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._bar = tqdm(
-            total=images,
-            unit="img",
-            desc=f"{self._name}, epoch {number}/{epochs}",
-            disable=not on_terminal(),
-            dynamic_ncols=True,
+        self._bar = progress(
+            total=images, unit="images", description=f"{self._name}, epoch {number}/{epochs}"
         )
 
     def batch(self, images: int, loss: float) -> None:

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from bench.cli.common import add_methods, add_options, open_methods
-from bench.demo.trial import report, try_method
+from bench.demo.trial import Finding, report, try_method
+from bench.errors import BenchError
 
 EXAMPLES = """\
   run_bench.py try --methods mymethod
@@ -23,7 +24,13 @@ def main(parsed: argparse.Namespace) -> int:
     requests, sound = open_methods(parsed, parsed.methods)
     for request in requests:
         with tempfile.TemporaryDirectory(prefix="zsad-try-") as work:
-            findings = try_method(request, Path(work))
+            try:
+                findings = try_method(request, Path(work))
+            except Exception as error:
+                if parsed.debug:
+                    raise
+                kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
+                findings = [Finding("answers at all", False, f"{kind}{error}")]
         print(report(request, findings), end="\n\n")
         sound = sound and all(finding.ok is not False for finding in findings)
     return 0 if sound else 1

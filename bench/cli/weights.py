@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, on_terminal, open_methods
+from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, open_methods
+from bench.cli.progress import on_terminal
 from bench.demo.untrained import write_untrained
 from bench.run.protocol import MethodRequest, chosen_source
 from bench.store.digests import DigestCache

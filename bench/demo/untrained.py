@@ -14,7 +14,8 @@ def write_untrained(
     """Write what is missing of the untrained weights for `targets` below `root`; returns the new files.
 
     The folder is marked, so that every result computed with them says so.
-    Raises `BenchError` if `root` holds files and is not marked as untrained.
+    Raises `BenchError` if `root` holds files and is not marked as untrained, or if the method does not
+    implement `write_untrained` for all of its files.
     """
     if root.exists() and any(root.iterdir()) and not weights.untrained(root / "any", root):
         raise BenchError(
@@ -32,5 +33,11 @@ def write_untrained(
             path.parent.mkdir(parents=True, exist_ok=True)
         if missing:
             detector.write_untrained(missing, options, seed)
+            forgotten = [role for role, path in missing.items() if not path.exists()]
+            if forgotten:
+                raise BenchError(
+                    f"{request.key} has no untrained weights to try it with ({', '.join(forgotten)}): "
+                    f"implement write_untrained in {detector.__name__}"
+                )
             written += missing.values()
     return written

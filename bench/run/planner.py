@@ -210,8 +210,9 @@ def _seen(why: str) -> BenchError:
 def _folder_marks(folder: Folder, target: str, settings: Settings, allow: Permissions) -> list[str]:
     if folder.partial and not allow.partial:
         raise BenchError(
-            f"{folder.root} does not hold the expected test images ({_brief(folder.differences)}). Run "
-            f"`run_bench.py check {target}`; to go on with what is there, marked partial, add --allow-partial"
+            f"{folder.root} does not hold the expected test images ({_brief(folder.differences)}). "
+            f"Run `run_bench.py check --datasets {target}`; to go on with what is there, "
+            "marked partial, add --allow-partial"
         )
     marks = ["partial"] if folder.partial or settings.limit is not None else []
     return [*marks, "stand-in"] if folder.standin else marks

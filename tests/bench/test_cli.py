@@ -82,6 +82,25 @@ def test_try_prints_a_report(run: Any, capsys: pytest.CaptureFixture[str]) -> No
     assert "FAILED" not in report
 
 
+def test_try_names_the_member_that_is_not_implemented(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bare.py").write_text(
+        OWN.replace("Own", "Bare")
+        + "    @classmethod\n    def files(cls, options, source):\n"
+        + "        from methods.weights import WeightFile\n"
+        + "        return {'vision': WeightFile(name='bare.pth', by_hand='nowhere')}\n"
+    )
+    (tmp_path / "raises.py").write_text(
+        OWN.replace("Own", "Raises") + "    def forward(self, images, prompts):\n        return 1 / 0\n"
+    )
+    assert run("try", "--methods", "bare", "raises", "chance", "--methods-path", ".") == 1
+    said = capsys.readouterr().out
+    assert "implement write_untrained in Bare" in said
+    assert "ZeroDivisionError" in said
+    assert "batch of 1 as batch of all" in said  # the next method is tried all the same
+
+
 def test_list_shows_everything_and_one_thing(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list") == 0
     text = capsys.readouterr().out

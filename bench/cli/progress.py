@@ -1,0 +1,54 @@
+"""Progress on stderr: a bar where somebody watches, a line every half minute in a log."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+EVERY = 30.0
+"""Seconds between two lines of a log; what is done sooner writes none."""
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches: bars that are drawn over, and colour, only then."""
+    return sys.stderr.isatty()
+
+
+def progress(
+    over: Iterable[Any] | None = None, *, total: int | None = None, unit: str, description: str = ""
+) -> Any:
+    """Return a `tqdm` for this stderr, over an iterable or of `total` units."""
+    shared: dict[str, Any] = {
+        "iterable": over,
+        "total": total,
+        "unit": unit,
+        "desc": description,
+        "smoothing": 0.05,
+    }
+    if on_terminal():
+        return tqdm(**shared, dynamic_ncols=True, leave=False)
+    return _Log(
+        **shared,
+        bar_format="{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} so far, {remaining} left, {rate_fmt}",
+        delay=EVERY,
+        mininterval=EVERY,
+        miniters=1,
+        leave=False,
+    )
+
+
+class _Log(tqdm):
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write the state on a line of its own."""
+        if msg is None:
+            print(self, file=sys.stderr, flush=True)
+
+    def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+        """Name what is worked on, from the next line on."""
+        self.set_description_str(desc, refresh=False)
+
+    @classmethod
+    def write(cls, s: str, file: Any = None, end: str = "\n", nolock: bool = False) -> None:
+        """Write a line of something else."""
+        print(s, file=file, end=end, flush=True)
