@@ -19,7 +19,7 @@ from methods import states
 from methods.backbones import clip
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal, how_to_train, state_of
+from methods.learning import Recipe, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import (
     ABNORMAL_STATES,
@@ -29,11 +29,11 @@ from methods.prompts import (
     TextPairs,
     mean_feature,
 )
-from methods.weights import WeightFile
+from methods.weights import HubFile, WeightFile
 
 # --- what is learned, and the published files --------------------------------------------------------
 
-_MIRROR = "https://huggingface.co/cubert-gmbh/adaclip/resolve/16153b4ba74c2fe54a99679fc2e1b1e29993dc3f"
+_MIRROR = ("cubert-gmbh/adaclip", "16153b4ba74c2fe54a99679fc2e1b1e29993dc3f")  # repository, revision
 _DRIVE = "https://drive.google.com/file/d"
 _PUBLISHED = {  # source: file, its id at the authors' drive, SHA-256 as the mirror's owners state it
     "mvtec+cvc_colondb": (
@@ -61,9 +61,9 @@ def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source
         file, drive, digest = _PUBLISHED[source]
         return WeightFile(
             name=f"adaclip/{backbone}/trained_on_{source}.pth",
-            url=f"{_MIRROR}/{file}",
+            hub=HubFile(_MIRROR[0], file, _MIRROR[1]),
             sha256=digest,
-            digest_is_hearsay=True,
+            digest_by_third_party=True,
             by_hand=f"{file} from the authors' drive, {_DRIVE}/{drive}/view",
             licence="none stated; the code is MIT",
         )
@@ -72,7 +72,7 @@ def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source
     kind = "" if usual else "_".join(str(value) or "none" for value in learned.values()) + "/"
     return WeightFile(
         name=f"adaclip/{backbone}/{kind}trained_on_{source}.safetensors",
-        by_hand=how_to_train("adaclip", source),
+        trained_here=True,
     )
 
 

@@ -18,7 +18,7 @@ from methods import states
 from methods.backbones import clip
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal, how_to_train, state_of
+from methods.learning import Recipe, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.weights import WeightFile
 
@@ -49,7 +49,7 @@ def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source
     kind = "" if usual else "_".join(map(str, sizes.values())) + "/"
     return WeightFile(
         name=f"anomalyclip/{backbone}/{kind}trained_on_{source}.safetensors",
-        by_hand=how_to_train("anomalyclip", source),
+        trained_here=True,
     )
 
 

@@ -46,13 +46,6 @@ class Recipe:
         return torch.stack([weight * terms[name] for name, weight in self.losses.items()]).sum()
 
 
-def how_to_train(method: str, source: str | None) -> str:
-    """Return what to do for weights that nobody published; `source` may carry a seed (`btad+mpdd~111`)."""
-    datasets, _, seed = (source or "SOURCE").partition("~")
-    command = f"python run_bench.py train --methods {method} --source {datasets.replace('+', ' ')}"
-    return f"train it: {command}" + (f" --seed {seed}" if seed else "")
-
-
 def state_of(tensors: Iterable[Tensor]) -> object:
     """Return a value that changes when any of the tensors is replaced, moved or written to.
 

@@ -1,8 +1,6 @@
 """State dicts on disk: read without running foreign code, checked strictly, written as published."""
 
 import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from methods import torchscript
+from methods.files import write_atomically
+
+
+class OtherModelError(ValueError):
+    """Names or shapes are not those of the model that is wanted."""
 
 
 def read(path: Path) -> Any:
@@ -23,10 +28,8 @@ def read(path: Path) -> Any:
             head = stream.read(9)
         if head[8:] == b"{":
             return load_file(path)
-        if zipfile.is_zipfile(path) and _is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated, such files remain
-                return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+        if torchscript.is_torchscript(path):
+            return torchscript.read_state(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -36,11 +39,6 @@ def read(path: Path) -> Any:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a readable weight file ({reason}); fetch it again") from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def unwrap(content: Any, key: str, origin: str | Path) -> dict[str, Tensor]:
@@ -55,26 +53,23 @@ def unwrap(content: Any, key: str, origin: str | Path) -> dict[str, Tensor]:
 
 
 def check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Raise `ValueError` naming `origin` unless `state` has exactly the names and shapes of `wanted`."""
+    """Raise `OtherModelError` naming `origin` unless `state` has exactly the names and shapes of `wanted`."""
     wrong = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
     if wrong:
         name = wrong[0]
-        raise ValueError(
+        raise OtherModelError(
             f"{origin}: {name} has shape {tuple(state[name].shape)}, not {tuple(wanted[name].shape)}"
             f" ({len(wrong)} such); these are weights of another model"
         )
     missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or foreign:
-        raise ValueError(
+        raise OtherModelError(
             f"{origin}: {len(missing)} names are missing ({', '.join(missing[:2])}) and {len(foreign)} are"
             f" unknown ({', '.join(foreign[:2])}); these are weights of another model"
         )
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:
-    """Save `content`; the suffix `.safetensors` takes a flat state dict, any other is `torch.save`'s."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        save_file(dict(content), path)
-    else:
-        torch.save(dict(content), path)
+    """Save `content` atomically; `.safetensors` takes a flat state dict, any other suffix `torch.save`'s."""
+    save = save_file if path.suffix == ".safetensors" else torch.save
+    write_atomically(path, lambda place: save(dict(content), place))

@@ -16,7 +16,7 @@ from methods.backbones import tips_weights
 from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import fill
-from methods.learning import Recipe, dice, focal, how_to_train, state_of
+from methods.learning import Recipe, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, mean_feature
 from methods.weights import WeightFile
@@ -120,12 +120,7 @@ def learned_file(source: str, backbone: str, method: str, count: int) -> WeightF
             git_sha1=git_sha1,
             licence="MIT",
         )
-    settings = {"backbone": backbone, "prompt_learning": method, "n_prompt": count}
-    options = "".join(f" --set {name}={value}" for name, value in settings.items())
-    return WeightFile(
-        f"tipsomaly/{backbone}/{kind}trained_on_{source}.safetensors",
-        by_hand=how_to_train("tipsomaly", source) + options,
-    )
+    return WeightFile(f"tipsomaly/{backbone}/{kind}trained_on_{source}.safetensors", trained_here=True)
 
 
 def read_prompts(path: Path, count: int, width: int) -> list[Tensor]:

@@ -14,7 +14,7 @@ from methods import maps, states
 from methods.backbones import clip
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal, how_to_train
+from methods.learning import Recipe, dice, focal
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, TextPairs, text_pair
 from methods.weights import WeightFile
 
@@ -136,7 +136,7 @@ class Vand(ZeroShotDetector):
         else:
             learned = WeightFile(
                 name=f"vand/{backbone}/trained_on_{source}.safetensors",
-                by_hand=how_to_train("vand", source),
+                trained_here=True,
             )
         return {"vision": clip.file(backbone), "learned": learned}
 

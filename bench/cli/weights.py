@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabulate import tabulate
@@ -9,10 +10,12 @@ from tabulate import tabulate
 from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, open_methods
 from bench.cli.progress import on_terminal
 from bench.demo.untrained import write_untrained
+from bench.run.planner import how_to_get
 from bench.run.protocol import MethodRequest, chosen_source
 from bench.store.digests import DigestCache
 from methods import weights
-from methods.weights import WeightFile, WeightsError
+from methods.backbones import mini
+from methods.weights import WeightFile
 
 EXAMPLES = """\
   run_bench.py weights                                  what every method needs
@@ -55,23 +58,21 @@ def main(parsed: argparse.Namespace) -> int:
     needs = needed(requests, targets, parsed.source)
     digest = DigestCache()
     failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else []
-    rows, complete, notes = [], True, []
-    for file, users in needs.items():
+    rows, complete = [], True
+    notes: dict[str, list[str]] = {}
+    for file, need in needs.items():
         status = weights.status(file, parsed.weights_root, digest)
         complete = complete and status.path is not None and status.state != "damaged"
-        rows.append(
-            (
-                file.name,
-                status.state,
-                _size(file),
-                "; ".join(f"{key}: {_targets(keys, targets)}" for key, keys in users.items()),
-            )
-        )
-        if status.note:
-            notes.append(f"{file.name}: {status.note}")
-    print(tabulate(rows, headers=("file", "state", "size", "needed by"), tablefmt="simple"))
-    for note in notes:
-        print(f"  {note}")
+        users = "; ".join(f"{word}: {_targets(keys, targets)}" for word, keys in need.users.items())
+        rows.append((file.name, status.state, _size(status), status.basis, users))
+        note = status.note
+        if status.state == "missing" and not (file.url or file.hub or file.by_hand):
+            note = how_to_get(need.request, [file], need.source)
+        if note:
+            notes.setdefault(note, []).append(file.name)
+    print(tabulate(rows, headers=("file", "state", "size", "digest", "needed by"), tablefmt="simple"))
+    for note, names in notes.items():
+        print(f"  {', '.join(names)}: {note}")
     for failure in failures:
         print(f"error: {failure}")
     return 0 if complete and all_open and not failures else 1
@@ -81,37 +82,51 @@ def _targets(keys: list[str], everything: list[str]) -> str:
     return "all" if set(keys) == set(everything) else " ".join(keys)
 
 
-def _size(file: WeightFile) -> str:
-    return "" if file.size is None else f"{file.size / 1e6:,.1f} MB"
+def _size(status: weights.Status) -> str:
+    size = status.path.stat().st_size if status.path else status.file.size
+    return "" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Who needs a file: the first request with the source of its weights, and all with their targets."""
+
+    request: MethodRequest
+    source: str | None
+    users: dict[str, list[str]] = field(default_factory=dict)
 
 
 def needed(
     requests: Iterable[MethodRequest], targets: Iterable[str], source: str | None
-) -> dict[WeightFile, dict[str, list[str]]]:
-    """Return each file needed with the methods that need it and their targets."""
-    needs: dict[WeightFile, dict[str, list[str]]] = {}
+) -> dict[WeightFile, Need]:
+    """Return each file that the requests need for the targets, and who needs it."""
+    needs: dict[WeightFile, Need] = {}
     for request in requests:
         for target in targets:
-            for file in _files(request, target, source).values():
-                users = needs.setdefault(file, {})
-                users.setdefault(request.key, []).append(target)
+            trained_on = chosen_source(request, target, source)
+            for file in request.detector.files(request.options(target), trained_on).values():
+                need = needs.setdefault(file, Need(request, trained_on))
+                need.users.setdefault(request.word, []).append(target)
     return needs
 
 
-def _files(request: MethodRequest, target: str, source: str | None) -> dict[str, WeightFile]:
-    return request.detector.files(request.options(target), chosen_source(request, target, source))
-
-
 def fetch_missing(files: Iterable[WeightFile], root: Path, digest: DigestCache) -> list[str]:
-    """Download what is not below `root` and verify the rest; returns one message for each failure."""
+    """Get what is not below `root`, verify the rest; returns one message for each failure.
+
+    What comes with the suite is installed, published files are downloaded, and what has to be trained is
+    left missing.
+    """
     failures = []
     for file in files:
         try:
             path = weights.locate(file, root)
-            if path is None:
-                weights.fetch(file, root, progress=on_terminal(), digest=digest)
-            else:
+            if path is None and file.name in mini.names():
+                mini.install(root)
+                path = weights.locate(file, root)
+            if path is not None:
                 weights.verify(path, file, root, digest)
-        except WeightsError as error:
+            elif not file.trained_here:
+                weights.fetch(file, root, progress=on_terminal(), digest=digest)
+        except OSError as error:
             failures.append(str(error))
     return failures

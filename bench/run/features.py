@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 from bench.store.digests import sha256
 from methods.base import Features, ZeroShotDetector
 
@@ -78,7 +78,7 @@ class FeatureCache:
             return False
         path = self._path(key, digest)
         plain = {name: tensor.contiguous().cpu() for name, tensor in features.items()}
-        write_whole(path, lambda place: save_file(plain, place), "ZSAD_CACHE", durable=False)
+        write_atomically(path, lambda place: save_file(plain, place), "ZSAD_CACHE", durable=False)
         self._used = self.used + size
         return True
 

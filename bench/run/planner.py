@@ -1,7 +1,7 @@
 """From a request to a plan: which cells are wanted, with which weights, what is here, what is refused."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,11 @@ class Library:
         if frozen:
             wanted.pop("learned", None)
         found = {role: weights.locate(file, self.root) for role, file in wanted.items()}
-        missing = [role for role, path in found.items() if path is None]
+        missing = [wanted[role] for role, path in found.items() if path is None]
         if missing:
-            names = ", ".join(wanted[role].name for role in missing)
+            names = ", ".join(file.name for file in missing)
             raise BenchError(
-                f"weights missing below {self.root}: {names}. {_how_to_get(request, missing, source)}"
+                f"weights missing below {self.root}: {names}. {how_to_get(request, missing, source)}"
             )
         files = {role: path for role, path in found.items() if path is not None}
         known = {role: self._verify(path, wanted[role]) for role, path in files.items()}
@@ -98,21 +98,21 @@ class Library:
 
     def _verify(self, path: Path, file: WeightFile) -> tuple[str, bool, Trained | None]:
         if path not in self._known:
-            trained = read_trained(path) if file.url is None and file.open_clip is None else None
-            # What was trained here may be trained again: no first digest binds it.
-            verify = trained is None
-            digest = weights.verify(path, file, self.root, self._digest) if verify else self._digest(path)
+            digest = weights.verify(path, file, self.root, self._digest)
+            trained = read_trained(path) if file.trained_here else None
             self._known[path] = (digest, weights.untrained(path, self.root), trained)
         return self._known[path]
 
 
-def _how_to_get(request: MethodRequest, missing_roles: Sequence[str], source: str | None) -> str:
-    if missing_roles == ["learned"] and source and "~" in source:
+def how_to_get(request: MethodRequest, files: Iterable[WeightFile], source: str | None) -> str:
+    """Return what to do for missing `files` of the request: a sentence with one command."""
+    from methods.backbones import mini  # noqa: PLC0415 (with it open_clip, which takes seconds)
+
+    if source and all(file.trained_here and file.name not in mini.names() for file in files):
         datasets, _, seed = source.partition("~")
-        return (
-            "Nobody published them: train them with `run_bench.py train --methods "
-            f"{request.word} --source {datasets.replace('+', ' ')} --seed {seed}`"
-        )
+        options = "".join(f" --set {name}={value}" for name, value in sorted(request.overrides.items()))
+        command = f"--methods {request.word}{options} --source {datasets.replace('+', ' ')} --seed {seed}"
+        return f"Nobody published them: train them with `run_bench.py train {command}`"
     return f"Get them with `run_bench.py weights --methods {request.word} --fetch`"
 
 

@@ -148,7 +148,7 @@ def weights_source(
     if source is None or "~" in source or detector.recipe is None:
         return source
     learned = detector.files(options, source).get("learned")
-    return source if learned is None or learned.url else f"{source}~{detector.recipe.seed}"
+    return source if learned is None or not learned.trained_here else f"{source}~{detector.recipe.seed}"
 
 
 def chosen_source(request: MethodRequest, target: str, source: str | None) -> str | None:

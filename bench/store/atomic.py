@@ -1,36 +1,21 @@
-"""Files are written whole or not at all."""
+"""Files of the suite are written atomically; a disk that refuses is answered with what to do."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from bench.errors import BenchError
+from methods import files
 
 
-def write_whole(path: Path, write: Callable[[Path], object], flag: str, *, durable: bool = True) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, then put it in place.
-
-    What can be computed anew need not be `durable`: flushing costs milliseconds.
+def write_atomically(path: Path, write: Callable[[Path], object], flag: str, *, durable: bool = True) -> None:
+    """Do as `methods.files.write_atomically`.
 
     Raises `BenchError` naming the command line's `flag` for another folder where the disk refuses.
     """
-    place = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        place = Path(temporary)
-        write(place)
-        if durable:
-            with place.open("rb") as file:
-                os.fsync(file.fileno())
-        place.chmod(0o644)
-        place.replace(path)
-    except OSError as error:
-        raise BenchError(
-            f"cannot write {path}: {error.strerror or error}; free space, or choose another {flag}"
-        ) from error
-    finally:
-        if place is not None:
-            place.unlink(missing_ok=True)
+        files.write_atomically(path, write, durable=durable)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        raise BenchError(f"cannot write {path}: {reason}; free space, or choose another {flag}") from error

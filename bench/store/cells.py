@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.errors import BenchError
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 
 SCHEMA = 1
 Cell = dict[str, Any]
@@ -139,4 +139,4 @@ def identify(cell: Mapping[str, Any]) -> CellId:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON to `path` whole or not at all; raises `ValueError` for what JSON cannot say."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(path, lambda place: place.write_text(text + "\n", encoding="utf-8"), "--results")
+    write_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"), "--results")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,34 @@ class Trained:
         """Write tensors and record to one safetensors file, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self))
         plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        write_whole(
+        write_atomically(
             path, lambda place: save_file(plain, place, metadata={"zsad-bench": text}), "--weights-root"
         )
 
 
 def read_trained(path: Path) -> Trained | None:
-    """Return what the file says of itself; None for weights from elsewhere."""
+    """Return what the file says of itself; None for weights from elsewhere.
+
+    Raises `BenchError` naming a file whose header is damaged.
+    """
     if path.suffix != ".safetensors":
         return None
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("zsad-bench")
-    except (SafetensorError, OSError) as error:
-        raise BenchError(f"{path} is not a readable safetensors file ({error}); train it again") from error
-    return None if text is None else Trained(**json.loads(text))
+        return None if text is None else _parse(text)
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        reason = str(error) or type(error).__name__
+        raise BenchError(f"{path}: its header cannot be read ({reason}); train it again") from error
+
+
+def _parse(text: str) -> Trained:
+    """Read a record; raises `ValueError` or `TypeError` where it is not one."""
+    trained = Trained(**json.loads(text))
+    for field in dataclasses.fields(Trained):
+        kind = {"str": str, "float": float, "bool": bool}.get(str(field.type).partition("[")[0])
+        kind = kind or (list if str(field.type).startswith("list") else dict)
+        value = getattr(trained, field.name)
+        if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
+            raise TypeError(f"{field.name} is not a {kind.__name__}")
+    return trained

@@ -23,7 +23,7 @@ from bench.run.collect import Machine, ahead, batches
 from bench.run.features import Encoder
 from bench.run.planner import Library
 from bench.run.protocol import MethodRequest
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 from bench.store.provenance import provenance
 from bench.store.trained import Trained
 from datasets.images import read_image, read_mask, resize_mask
@@ -274,8 +274,8 @@ class _Progress:
             "curve": curve,
         }
         epoch = self.epochs / f"epoch_{len(curve)}.safetensors"
-        write_whole(self.path, lambda path: torch.save(state, path), "--weights-root")
-        write_whole(epoch, lambda path: save_file(tensors, path), "--weights-root")
+        write_atomically(self.path, lambda path: torch.save(state, path), "--weights-root")
+        write_atomically(epoch, lambda path: save_file(tensors, path), "--weights-root")
 
     def drop(self) -> None:
         """Forget the state: the training is finished."""

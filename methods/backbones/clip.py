@@ -22,7 +22,7 @@ from methods import states
 from methods.base import to_tensor
 from methods.fill import filled
 from methods.maps import resize_positions
-from methods.weights import WeightFile
+from methods.weights import HubFile, WeightFile
 
 Config = str | Mapping[str, Any]
 """A name of open_clip's model registry, `mini`, or {embed_dim, vision_cfg, text_cfg} as open_clip has it."""
@@ -39,28 +39,30 @@ MINI: dict[str, Any] = {
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
 _RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
 _OPENAI_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
+_E31_ON_HUB = HubFile(
+    "timm/vit_base_patch16_plus_clip_240.laion400m_e31",
+    "open_clip_pytorch_model.bin",
+    sha256="fa8eec9aff58e9215b9b44a977038179712694d3fc3a73eba62546bcff13deb3",  # as reproducers recorded it
+)
+
+
+def _laion(epoch: str, digits: str, hub: HubFile | None = None) -> WeightFile:
+    name = f"vit_b_16_plus_240-laion400m_{epoch}-{digits}.pt"
+    return WeightFile(f"clip/{name}", f"{_RELEASE}/{name}", sha256=digits, hub=hub, licence="MIT (open_clip)")
+
 
 FILES = {
-    "mini": WeightFile(name="clip/mini.safetensors", by_hand="it comes with the suite: a demo writes it"),
+    "mini": WeightFile("clip/mini.safetensors", by_hand="get it by `run_bench.py weights --fetch`"),
     "ViT-L-14-336": WeightFile(
         name="clip/ViT-L-14-336px.pt",
         url=f"{_OPENAI}/{_OPENAI_336}/ViT-L-14-336px.pt",
         sha256=_OPENAI_336,
-        open_clip=("ViT-L-14-336", "openai"),
+        hub=HubFile("timm/vit_large_patch14_clip_336.openai", "open_clip_model.safetensors"),
         licence="MIT (OpenAI)",
     ),
-    "ViT-B-16-plus-240": WeightFile(
-        name="clip/vit_b_16_plus_240-laion400m_e31-8fb26589.pt",
-        url=f"{_RELEASE}/vit_b_16_plus_240-laion400m_e31-8fb26589.pt",
-        open_clip=("ViT-B-16-plus-240", "laion400m_e31"),
-        licence="MIT (open_clip)",
-    ),
-    # open_clip's tag laion400m_e32 downloads the e31 weights, so this one comes from its address only.
-    "ViT-B-16-plus-240-e32": WeightFile(
-        name="clip/vit_b_16_plus_240-laion400m_e32-699c4b84.pt",
-        url=f"{_RELEASE}/vit_b_16_plus_240-laion400m_e32-699c4b84.pt",
-        licence="MIT (open_clip)",
-    ),
+    "ViT-B-16-plus-240": _laion("e31", "8fb26589", _E31_ON_HUB),
+    # The Hub's repository that open_clip names for laion400m_e32 holds the e31 weights.
+    "ViT-B-16-plus-240-e32": _laion("e32", "699c4b84"),
 }
 """Values of the methods' option `backbone`, and the weights each stands for."""
 

@@ -1,9 +1,9 @@
 """The TIPS variants, their released files, and reading and writing those files."""
 
 import io
+import math
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from methods import states
 from methods.backbones.tips import TipsText, TipsVision, swiglu_hidden
+from methods.files import write_atomically
 from methods.fill import fill
 from methods.weights import WeightFile
 
@@ -95,7 +96,7 @@ def weight_files(backbone: str) -> dict[str, WeightFile]:
     variant = VARIANTS[backbone]
     if variant.release is None:
         names = {"vision": "vision.npz", "text": "text.npz", "tokenizer": "tokenizer.model"}
-        by_hand = "it comes with the suite: `run_bench.py demo` writes it"
+        by_hand = "get it by `run_bench.py weights --fetch`"
         return {
             role: WeightFile(f"tips/{variant.stem}_{end}", by_hand=by_hand) for role, end in names.items()
         }
@@ -106,7 +107,7 @@ def weight_files(backbone: str) -> dict[str, WeightFile]:
             f"tips/{variant.stem}_vision.npz",
             url=f"{base}_vision.npz",
             sha256=digest,
-            digest_is_hearsay=digest is not None,
+            digest_by_third_party=digest is not None,
             licence=LICENCE,
         ),
         "text": WeightFile(f"tips/{variant.stem}_text.npz", url=f"{base}_text.npz", licence=LICENCE),
@@ -145,32 +146,53 @@ def _load(path: Path, encoder: Encoder, ignored: Sequence[str] = ()) -> Encoder:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights; `run_bench.py weights` fetches them")
     wanted = encoder.state_dict()
-    state = read_npz(path)
-    for name in ignored:
-        state.pop(name, None)
-    for name, expected in wanted.items():  # a scalar may be stored as one row
-        if expected.dim() == 0 and name in state and state[name].numel() == 1:
-            state[name] = state[name].reshape(())
-    states.check(state, wanted, path)
+    state = read_npz(path, wanted, ignored)
     encoder.load_state_dict(state, strict=True, assign=True)
     return encoder.eval().requires_grad_(False)
 
 
-def read_npz(path: Path) -> dict[str, Tensor]:
-    """Return the arrays of an `.npz` file as float32 tensors; `ValueError` for anything else in it."""
-    state = {}
+def read_npz(
+    path: Path, wanted: Mapping[str, Tensor] | None = None, ignored: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Return the arrays of an `.npz` file as float32 tensors, but for the names `ignored`.
+
+    With `wanted`, names and shapes are compared before any values are read; a scalar may be stored as one
+    row. Raises `ValueError` naming the file for anything else in it.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.namelist():
-                name = member.removesuffix(".npy")
-                with archive.open(member) as stream:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            shapes = {name: _shape(archive, members[name]) for name in members if name not in ignored}
+            if wanted is not None:
+                for name in shapes.keys() & wanted.keys():
+                    if wanted[name].dim() == 0 and shapes[name] == (1,):
+                        shapes[name] = ()
+                blank = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+                states.check(blank, wanted, path)
+            state = {}
+            for name, shape in shapes.items():
+                with archive.open(members[name]) as stream:
                     values = np.lib.format.read_array(stream, allow_pickle=False)
-                if values.dtype.kind != "f":
-                    raise ValueError(f"{name} holds {values.dtype}, not floating-point numbers")
-                state[name] = torch.from_numpy(values.astype(np.float32, copy=False))
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npz of weights ({error}); fetch it again") from error
+                state[name] = torch.from_numpy(values.astype(np.float32, copy=False)).reshape(shape)
+    except states.OtherModelError:
+        raise
+    except Exception as error:  # damage reaches numpy and zipfile as errors of a dozen kinds
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a readable .npz of weights ({reason}); fetch it again") from error
     return state
+
+
+def _shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
+    """Return the shape of an array by its header; `ValueError` where its values are not what follows."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[version](stream)
+        if dtype.kind != "f":
+            raise ValueError(f"{member.filename} holds {dtype}, not floating-point numbers")
+        if math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+            raise ValueError(f"{member.filename} does not hold the values that its header tells")
+    return shape
 
 
 def write_encoder(path: Path, variant: Variant, role: str, seed: int) -> None:
@@ -193,14 +215,15 @@ def write_encoder(path: Path, variant: Variant, role: str, seed: int) -> None:
 
 def write_npz(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """Write named arrays, one at a time, to an `.npz` file; the same arrays give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(part, "w") as archive:
-        for name, values in arrays:
-            member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date
-            with archive.open(member, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, values, allow_pickle=False)
-    part.replace(path)
+
+    def write(place: Path) -> None:
+        with zipfile.ZipFile(place, "w") as archive:
+            for name, values in arrays:
+                member = zipfile.ZipInfo(f"{name}.npy")  # with a fixed date
+                with archive.open(member, "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, values, allow_pickle=False)
+
+    write_atomically(path, write)
 
 
 def write_tokenizer(path: Path, sentences: Sequence[str], size: int = 512) -> None:
@@ -223,7 +246,4 @@ def write_tokenizer(path: Path, sentences: Sequence[str], size: int = 512) -> No
         num_threads=1,
         minloglevel=2,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(model.getvalue())
-    part.replace(path)
+    write_atomically(path, lambda place: place.write_bytes(model.getvalue()))

@@ -1,26 +1,26 @@
-"""Whether a file is the one that is meant: by what its publisher tells of it, or as it was first seen."""
+"""Whether a file is the one that is meant: by the digest its publisher tells, else by the first one seen."""
 
+import codecs
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from methods.weights.transfer import locked
+from filelock import FileLock
+
+from methods.files import write_atomically
 
 Digest = Callable[[Path], str]
 """Returns a file's SHA-256 in lower-case hex; may remember it."""
+TEXTS = (".csv", ".json", ".md", ".txt", ".yaml", ".yml")
+"""Suffixes of companions of weights that are text."""
+_HEAD = 512
 
 
 class MismatchError(Exception):
     """A file is not the one that is meant; the message continues a sentence that begins with the file."""
-
-
-class LedgerError(OSError):
-    """The ledger cannot be understood; the message names the mend."""
 
 
 class Published(NamedTuple):
@@ -29,81 +29,20 @@ class Published(NamedTuple):
     size: int | None = None
     """Bytes."""
     sha256: str | None = None
-    """In hex, or its first digits."""
+    """In hex, or its first digits: those can disprove a file, not prove it."""
     git_sha1: str | None = None
-    hearsay: bool = False
-    """By a third party: a different digest is no proof against the file, nor an equal one for it."""
+    third_party: bool = False
+    """Whether `sha256` is by somebody else than the publisher: it is compared, but decides nothing."""
 
 
 class Verdict(NamedTuple):
     """What a comparison found."""
 
     sha256: str
-    compared: bool
-    """With a digest that binds: the publisher's, or the ledger's."""
+    basis: str
+    """What the digest agrees with: `published`, `first seen DATE`, or nothing yet."""
     note: str
     """What is remarkable; else empty."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file as it was first seen."""
-
-    sha256: str
-    size: int
-    """Bytes."""
-    first_seen: str
-    """UTC, ISO 8601."""
-
-
-class Ledger:
-    """The file `digests.json` of a weights root: {name: {sha256, size, first_seen}}.
-
-    It is read afresh every time and written whole, under a lock, so processes may share it.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.path = root / "digests.json"
-
-    def get(self, name: str) -> Entry | None:
-        """Return the entry of `name`, or None; raises `LedgerError` if it is torn or badly edited."""
-        return self._read().get(name)
-
-    def record(self, name: str, sha256: str, size: int) -> Entry:
-        """Enter a file seen for the first time and return its entry; an entry that is there stays.
-
-        Raises `OSError` where the ledger cannot be written.
-        """
-        with locked(self.path.with_name(self.path.name + ".lock")):
-            entries = self._read()
-            if name not in entries:
-                entries[name] = Entry(sha256, size, datetime.now(UTC).isoformat(timespec="seconds"))
-                self._write(entries)
-            return entries[name]
-
-    def _read(self) -> dict[str, Entry]:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            entries = {name: Entry(**entry) for name, entry in content.items()}
-            for name, entry in entries.items():
-                if len(bytes.fromhex(entry.sha256)) != hashlib.sha256().digest_size:
-                    raise ValueError(f"the sha256 of {name!r} does not have 64 digits")
-        except FileNotFoundError:
-            return {}
-        except (ValueError, TypeError, AttributeError) as error:
-            raise LedgerError(
-                f"{self.path} is damaged ({error}): restore it, or delete it to record the digests anew"
-            ) from error
-        return entries
-
-    def _write(self, entries: dict[str, Entry]) -> None:
-        beside = self.path.with_name(self.path.name + ".new")
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump({name: asdict(entries[name]) for name in sorted(entries)}, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
 
 
 def sha256_of(path: Path) -> str:
@@ -121,47 +60,98 @@ def git_sha1_of(path: Path) -> str:
     return blob.hexdigest()
 
 
-def check_size(path: Path, published: Published) -> int:
-    """Return the size of a file in bytes; raises `MismatchError` if it is 0 or another one is published."""
+def not_weights(head: bytes, name: str) -> str:
+    """Say what a file called `name` is that plainly is no weights, by its first bytes; else return ""."""
+    head = head[:_HEAD]
+    if head.startswith(b"version https://git-lfs."):
+        return "a Git LFS pointer, not the file it stands for"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page, not a file of weights (a login, a quota or a moved address)"
+    if not head or name.endswith(TEXTS):
+        return ""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # may end within a character
+    except UnicodeDecodeError:
+        return ""
+    plain = all(letter.isprintable() or letter in "\t\r\n" for letter in text)
+    return "text, not a file of weights" if plain else ""
+
+
+def check_plainly(path: Path, published: Published) -> None:
+    """Raise `MismatchError` for what shows without a digest: an empty file, another size, a web page."""
     size = path.stat().st_size
     if size == 0:
         raise MismatchError("is empty")
+    with path.open("rb") as file:
+        if what := not_weights(file.read(_HEAD), path.name.removesuffix(".part")):
+            raise MismatchError(f"is {what}")
     if published.size is not None and size != published.size:
         raise MismatchError(f"has {size} bytes where {published.size} are published")
-    return size
 
 
-def judge(
-    path: Path, published: Published, ledger: Ledger, key: str, digest: Digest, *, record: bool
+def compare(
+    path: Path, published: Published, ledger: Path, key: str, digest: Digest, *, record: bool
 ) -> Verdict:
     """Compare a file with what is published of it and, where that proves too little, with the ledger.
 
-    `key` is its name there; `record` enters a file that is not in it yet. Raises `MismatchError`,
-    `LedgerError`, or `OSError` if the file cannot be read.
+    `key` is its name there; `record` enters a file that is not in it yet. Raises `MismatchError`, or
+    `OSError` if the file cannot be read or the ledger is damaged.
     """
-    size, sha256, complaint = check_size(path, published), digest(path), ""
+    check_plainly(path, published)
+    sha256, note = digest(path), ""
+    if published.git_sha1 and (blob := git_sha1_of(path)) != published.git_sha1.lower():
+        raise MismatchError(f"is git blob {blob} where {published.git_sha1} is published")
     if published.sha256 and not sha256.startswith(published.sha256.lower()):
-        complaint = f"has SHA-256 {sha256} where {published.sha256} is published"
-    elif published.git_sha1 and (blob := git_sha1_of(path)) != published.git_sha1.lower():
-        complaint = f"is git blob {blob} where {published.git_sha1} is published"
-    if complaint and not published.hearsay:
-        raise MismatchError(complaint)
-    note = f"{complaint} by a third party: it may still be right" if complaint else ""
-    if not published.hearsay and (published.git_sha1 or len(published.sha256 or "") == len(sha256)):
-        return Verdict(sha256, True, note)
-    entry = ledger.get(key)
-    if entry is None and record:
+        note = f"has SHA-256 {sha256} where {published.sha256} is published"
+        if not published.third_party:
+            raise MismatchError(note)
+        note += " by a third party: it may still be right"
+    whole = len(published.sha256 or "") == len(sha256) and not published.third_party
+    if whole or published.git_sha1:
+        return Verdict(sha256, "published", note)
+    seen = _read(ledger).get(key)
+    if seen is None and record:
         try:
-            entry = ledger.record(key, sha256, size)
-        except LedgerError:
-            raise
+            seen = _record(ledger, key, sha256)
         except OSError as error:  # a shared root may be read-only
-            return Verdict(sha256, False, note or f"cannot be recorded in {ledger.path} ({error.strerror})")
-    if entry is None:
-        return Verdict(sha256, False, note or "has no published digest; the first one verified is recorded")
-    if entry.sha256 != sha256:
+            return Verdict(sha256, "", note or f"cannot be recorded in {ledger} ({error.strerror})")
+    if seen is None:
+        return Verdict(sha256, "", note or "has no published digest; the first one verified is recorded")
+    if seen["sha256"] != sha256:
         raise MismatchError(
-            f"has SHA-256 {sha256} where {entry.sha256} was first seen on {entry.first_seen}"
-            f" (if the new file is meant, remove {key!r} from {ledger.path})"
+            f"has SHA-256 {sha256} where {seen['sha256']} was first seen on {seen['first_seen']}"
+            f" (if the new file is meant, remove {key!r} from {ledger})"
         )
-    return Verdict(sha256, True, note)
+    return Verdict(sha256, f"first seen {seen['first_seen'][:10]}", note)
+
+
+def lock(root: Path, name: str) -> FileLock:
+    """Return the lock of what is called `name` below the weights root; the folder `.locks` keeps its file."""
+    folder = root / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name.replace('/', '_')}.lock")
+
+
+def _record(ledger: Path, key: str, sha256: str) -> dict[str, str]:
+    """Enter a file seen for the first time; an entry that another process made meanwhile stays."""
+    with lock(ledger.parent, ledger.name):
+        entries = _read(ledger)
+        if key not in entries:
+            entries[key] = {"sha256": sha256, "first_seen": datetime.now(UTC).isoformat(timespec="seconds")}
+            text = json.dumps(dict(sorted(entries.items())), indent=2) + "\n"
+            write_atomically(ledger, lambda place: place.write_text(text, encoding="utf-8"))
+        return entries[key]
+
+
+def _read(ledger: Path) -> dict[str, dict[str, str]]:
+    """Return {name: {sha256, first_seen}}; raises `OSError` where that is not what the file holds."""
+    try:
+        entries: dict[str, dict[str, str]] = json.loads(ledger.read_text(encoding="utf-8"))
+        for name, entry in entries.items():
+            if len(bytes.fromhex(entry["sha256"])) != 32 or not isinstance(entry["first_seen"], str):
+                raise ValueError(f"the entry {name!r} is no SHA-256 with a date")
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OSError(f"{ledger} is damaged ({error}): restore it, or delete it to record anew") from error
+    return entries

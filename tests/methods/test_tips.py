@@ -215,7 +215,7 @@ def test_released_files_have_addresses() -> None:
     files = tips_weights.weight_files("l14")
     stem = "v1_0/checkpoints/pytorch/tips_oss_l14_highres_distilled"
     assert files["vision"].url == f"{base}{stem}_vision.npz"
-    assert files["vision"].digest_is_hearsay
+    assert files["vision"].digest_by_third_party
     assert files["text"].url == f"{base}{stem}_text.npz"
     assert files["tokenizer"].url == f"{base}v1_0/checkpoints/tokenizer.model"
     second = tips_weights.weight_files("v2_so400m14")

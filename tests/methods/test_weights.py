@@ -12,26 +12,29 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
-from open_clip import pretrained
 
 from methods.weights import (
+    HubFile,
     WeightFile,
     WeightsError,
+    download,
     fetch,
-    hub,
     locate,
     mark_untrained,
     status,
     untrained,
     verify,
 )
-from methods.weights import transfer as downloads
 from tests.methods.publisher import Publisher, publisher
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than one read
 OTHER = CONTENT[::-1]
+
+
+def sha256_of(path: Path) -> str:
+    return sha256(path.read_bytes())
 
 
 def sha256(content: bytes) -> str:
@@ -49,7 +52,7 @@ def served() -> Iterator[Publisher]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that a download would have waited."""
     seconds: list[float] = []
-    monkeypatch.setattr(downloads.time, "sleep", seconds.append)
+    monkeypatch.setattr(download.time, "sleep", seconds.append)
     return seconds
 
 
@@ -58,7 +61,9 @@ def file_of(served: Publisher, **known: object) -> WeightFile:
 
 
 def names_in(root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    """Files but for those of locks, which stay."""
+    names = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith(".locks/")}
 
 
 # Fetching
@@ -182,6 +187,19 @@ def test_another_size_than_published_is_noticed_before_it_comes(served: Publishe
     assert names_in(tmp_path) == set()
 
 
+@pytest.mark.parametrize("published", [None, 70_000])
+def test_no_more_is_taken_than_was_published(
+    served: Publisher, tmp_path: Path, published: int | None
+) -> None:
+    served.faults = ["unannounced"]
+    if published is None:
+        assert fetch(file_of(served), tmp_path, progress=False).read_bytes() == CONTENT
+    else:
+        with pytest.raises(WeightsError, match="sends more than the 70000 bytes of the file"):
+            fetch(file_of(served, size=published), tmp_path, progress=False)
+        assert (tmp_path / "m/trained_on_mvtec.pth.part").stat().st_size <= published
+
+
 def test_an_empty_file_is_refused(served: Publisher, tmp_path: Path) -> None:
     served.files["a.pth"] = b""
     with pytest.raises(WeightsError, match="empty file"):
@@ -201,15 +219,15 @@ def test_a_wrong_digest_is_kept_aside(served: Publisher, tmp_path: Path) -> None
 
 
 def test_a_git_blob_id_is_compared(served: Publisher, tmp_path: Path) -> None:
-    served.files["a.pth"] = b"hello\n"
-    right = "ce013625030ba8dba906f756967f9e9ca394464a"  # what `git hash-object` says of it
+    served.files["a.pth"] = b"hello\0\n"
+    right = "507a8371711be6bdd45cd5d43b2ad5ba061fea2a"  # what `git hash-object` says of it
     assert fetch(file_of(served, git_sha1=right), tmp_path / "a", progress=False)
     with pytest.raises(WeightsError, match=f"git blob {right}"):
         fetch(file_of(served, git_sha1="0" * 40), tmp_path / "b", progress=False)
 
 
-def test_a_digest_by_hearsay_warns_and_the_first_seen_binds(served: Publisher, tmp_path: Path) -> None:
-    file = file_of(served, sha256=sha256(OTHER), digest_is_hearsay=True)
+def test_a_third_partys_digest_warns_and_the_first_seen_binds(served: Publisher, tmp_path: Path) -> None:
+    file = file_of(served, sha256=sha256(OTHER), digest_by_third_party=True)
     with pytest.warns(UserWarning, match="third party: it may still be right"):
         path = fetch(file, tmp_path, progress=False)
     path.write_bytes(CONTENT + b"!")
@@ -252,7 +270,7 @@ def test_only_protected_addresses_are_opened(served: Publisher, tmp_path: Path) 
 def test_a_full_disk_is_said(served: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m/trained_on_mvtec.pth.part").symlink_to("/dev/full")
-    with pytest.raises(WeightsError, match="the disk is full"):
+    with pytest.raises(WeightsError, match="cannot be written: No space left"):
         fetch(file_of(served), tmp_path, progress=False)
     nearly_full = shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000)  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: nearly_full)
@@ -337,6 +355,77 @@ def test_states(tmp_path: Path) -> None:
     assert status(unknown, tmp_path).state == "damaged"
 
 
+NOT_WEIGHTS = {
+    "a web page": b"\xef\xbb\xbf <!DOCTYPE html><html><body>Quota exceeded",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"7" * 64 + b"\nsize 5",
+    "text": '{"error": "no such file: größer"}'.encode()
+    + b" " * 479
+    + "é".encode(),  # 512 cuts the last letter
+}
+
+
+@pytest.mark.parametrize("what", NOT_WEIGHTS)
+def test_what_plainly_is_no_weights_is_neither_here_nor_remembered(tmp_path: Path, what: str) -> None:
+    file, path = WeightFile("a.npz"), tmp_path / "a.npz"
+    path.write_bytes(NOT_WEIGHTS[what])
+    for digest in (None, sha256_of):
+        found = status(file, tmp_path, digest)
+        assert found.state == "damaged" and f"is {what}" in found.note
+    with pytest.raises(WeightsError, match=f"is {what}.*put the right file there"):
+        verify(path, file, tmp_path)
+    assert names_in(tmp_path) == {"a.npz"}
+    path.write_bytes(CONTENT)
+    assert verify(path, file, tmp_path) == sha256(CONTENT)
+    companion = tmp_path / "names.json"
+    companion.write_bytes(b'{"a": 1}')
+    assert verify(companion, WeightFile("names.json"), tmp_path), "a companion may be text"
+
+
+def test_what_a_digest_rests_on_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(CONTENT)
+    whole, short = sha256(CONTENT), sha256(CONTENT)[:8]
+    blob = subprocess.run(["git", "hash-object", tmp_path / "a"], capture_output=True, text=True, check=True)
+    for known in ({"sha256": whole}, {"git_sha1": blob.stdout.strip()}):
+        assert status(WeightFile("a", **known), tmp_path, sha256_of).basis == "published"
+    third = WeightFile("a", sha256=whole, digest_by_third_party=True)
+    for file in (WeightFile("a", sha256=short), WeightFile("a"), third):
+        (tmp_path / "digests.json").unlink(missing_ok=True)
+        assert status(file, tmp_path, sha256_of)[2:5] == ("unverified", whole, "")
+        verify(tmp_path / "a", file, tmp_path)
+        seen = status(file, tmp_path, sha256_of)
+        assert (seen.state, seen.basis[:13]) == ("here", "first seen 20")
+    (tmp_path / "a").write_bytes(OTHER)
+    with pytest.raises(WeightsError, match=f"where {short} is published"):
+        verify(tmp_path / "a", WeightFile("a", sha256=short), tmp_path)
+
+
+def test_the_publishers_blob_id_decides_beside_a_third_partys_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(CONTENT)
+    git = subprocess.run(["git", "hash-object", tmp_path / "a"], capture_output=True, text=True, check=True)
+    file = WeightFile("a", sha256="0" * 64, git_sha1=git.stdout.strip(), digest_by_third_party=True)
+    with pytest.warns(UserWarning, match="third party"):
+        verify(tmp_path / "a", file, tmp_path)
+    assert names_in(tmp_path) == {"a"}
+    with pytest.raises(WeightsError, match="git blob"):
+        verify(tmp_path / "a", replace(file, sha256=sha256(CONTENT), git_sha1="0" * 40), tmp_path)
+
+
+@pytest.mark.parametrize("known", [{"sha256": "xyz"}, {"sha256": "00" * 33}, {"git_sha1": "00" * 19}])
+def test_a_digest_that_cannot_be_one_is_refused(known: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"a\.pt: .* is no digest"):
+        WeightFile("a.pt", **known)  # type: ignore[arg-type]
+
+
+def test_what_was_trained_here_may_be_trained_again(tmp_path: Path) -> None:
+    file, path = WeightFile("a.safetensors", trained_here=True), tmp_path / "a.safetensors"
+    assert "train it with `run_bench.py train`" in status(file, tmp_path).note
+    for content in (CONTENT, OTHER):
+        path.write_bytes(content)
+        assert verify(path, file, tmp_path) == sha256(content)
+        assert status(file, tmp_path, sha256_of)[2:5] == ("here", sha256(content), "")
+    assert names_in(tmp_path) == {"a.safetensors"}
+
+
 def test_the_first_digest_seen_binds(tmp_path: Path) -> None:
     file, path, ledger = WeightFile(name="x/a.npz"), tmp_path / "x/a.npz", tmp_path / "digests.json"
     path.parent.mkdir()
@@ -344,7 +433,6 @@ def test_the_first_digest_seen_binds(tmp_path: Path) -> None:
     assert verify(path, file, tmp_path) == sha256(CONTENT)
     entry = json.loads(ledger.read_text())["x/a.npz"]
     assert entry["sha256"] == sha256(CONTENT)
-    assert entry["size"] == len(CONTENT)
     assert entry["first_seen"].endswith("+00:00")
     before = ledger.read_bytes()
     verify(path, file, tmp_path)
@@ -378,24 +466,22 @@ def test_processes_that_write_the_ledger_at_once_lose_nothing(tmp_path: Path) ->
     jobs = []
     for index in range(24):
         path = tmp_path / f"{index}.npz"
-        path.write_bytes(b"%d" % index)
+        path.write_bytes(b"\0%d" % index)
         jobs.append((path, WeightFile(name=path.name), tmp_path))
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         found = pool.starmap(verify, jobs, chunksize=1)
-    assert found == [sha256(b"%d" % index) for index in range(24)]
+    assert found == [sha256(b"\0%d" % index) for index in range(24)]
     entries = json.loads((tmp_path / "digests.json").read_text())
     assert {name: entry["sha256"] for name, entry in entries.items()} == {
         path.name: digest for (path, _, _), digest in zip(jobs, found, strict=True)
     }
-    assert "digests.json.lock" not in names_in(tmp_path)
 
 
 def test_a_root_that_cannot_be_written_can_still_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a").write_bytes(CONTENT)
-    # Permissions do not stop the superuser; a folder in the lock's place stops everybody.
-    (tmp_path / "digests.json.lock").mkdir()
+    (tmp_path / ".locks").write_text("permissions do not stop the superuser; this stops everybody")
     with pytest.warns(UserWarning, match="cannot be recorded in .*digests.json"):
         assert verify(tmp_path / "a", WeightFile(name="a"), tmp_path) == sha256(CONTENT)
 
@@ -438,132 +524,94 @@ def test_a_mark_above_the_root_does_not_count(tmp_path: Path) -> None:
     assert not untrained(tmp_path / "root/x/a.pth", tmp_path / "root")
 
 
-# Files that open_clip knows
+# The Hugging Face Hub, behind its own client
 
-E31 = WeightFile(name="clip/e31.pt", open_clip=("ViT-B-16-plus-240", "laion400m_e31"))
-E32 = WeightFile(name="clip/e32.pt", open_clip=("ViT-B-16-plus-240", "laion400m_e32"))
-REPOSITORY = "timm/vit_base_patch16_plus_clip_240.laion400m_e31"
-ON_HUB = f"{REPOSITORY}/resolve/main/open_clip_model.safetensors"
-
-
-def at_hub(served: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", served.address)
-    template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+HUB_FILE = HubFile("timm/some", "model.safetensors")
+ON_HUB = WeightFile(name="clip/some.pt", url="https://w.invalid/some.pt", hub=HUB_FILE)
+COMMIT = "1" * 40
 
 
 @pytest.fixture
-def registry(served: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
-    """Stand-in for the Hub and the original addresses, behind open_clip's and the Hub's own code."""
-    real = pretrained.get_pretrained_cfg
-
-    def with_local_address(model: str, tag: str) -> dict[str, object]:
-        entry = real(model, tag)
-        path = entry["url"].removeprefix("https://github.com/") if entry else ""
-        return {**entry, "url": f"{served.address}/{path}"} if entry else {}
-
-    monkeypatch.setattr(pretrained, "get_pretrained_cfg", with_local_address)
-    at_hub(served, monkeypatch)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+def hub(served: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", served.address)
+    template = served.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for revision in ("main", COMMIT):
+        served.files[f"timm/some/resolve/{revision}/model.safetensors"] = CONTENT
+    served.headers = {"X-Repo-Commit": COMMIT}
     return served
 
 
-def serve_original(registry: Publisher, tag: str) -> str:
-    """Serve content whose digest begins as the address says; returns the path."""
-    url = pretrained.get_pretrained_cfg("ViT-B-16-plus-240", tag)["url"]
-    path = str(url.removeprefix(f"{registry.address}/"))
-    registry.files[path] = CONTENT
-    return path
-
-
-def test_open_clips_files_come_from_the_hub(registry: Publisher, tmp_path: Path) -> None:
+def test_where_the_address_fails_the_hub_serves(hub: Publisher, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    registry.files[ON_HUB] = CONTENT
-    registry.headers = {"X-Repo-Commit": "1" * 40}
-    path = fetch(E31, root, progress=False)
+    path = fetch(ON_HUB, root, progress=False)
+    assert path == root / "clip/some.safetensors" == locate(ON_HUB, root), "another format, another name"
     assert path.read_bytes() == CONTENT
-    assert path.suffix == ".safetensors"
-    assert locate(E31, root) == path
-    assert status(E31, root, lambda path: sha256(path.read_bytes())).state == "here"
-    assert names_in(root).isdisjoint({"digests.json"}), "the Hub publishes the digest"
-    path.resolve().write_bytes(OTHER)
-    with pytest.raises(WeightsError, match="is published"):
-        verify(path, E31, root)
+    assert names_in(root) == {"clip/some.safetensors", "digests.json"}
+    assert {asked for method, asked, _ in hub.requests if method == "GET" and asked.startswith("timm/")} == {
+        f"timm/some/resolve/{COMMIT}/model.safetensors"
+    }, "what is downloaded is the commit that was looked up"
+    path.write_bytes(OTHER)
+    with pytest.raises(WeightsError, match="first seen"):
+        verify(path, ON_HUB, root)
 
 
-def test_what_open_clip_downloaded_earlier_is_found(registry: Publisher, tmp_path: Path) -> None:
+def test_a_revision_of_the_hub_is_pinned_and_its_digest_too(hub: Publisher, tmp_path: Path) -> None:
+    pinned = HUB_FILE._replace(revision=COMMIT, sha256=sha256(CONTENT))
+    file = replace(ON_HUB, url=None, hub=pinned)
+    del hub.files["timm/some/resolve/main/model.safetensors"]
+    fetch(file, tmp_path / "a", progress=False)
+    assert "digests.json" not in names_in(tmp_path / "a"), "what is published is not taken on trust"
+    other = replace(file, hub=pinned._replace(sha256=sha256(OTHER)))
+    with pytest.raises(WeightsError, match=f"where {sha256(OTHER)} is published; kept as"):
+        fetch(other, tmp_path / "b", progress=False)
+    same_name = replace(file, name="a/model.safetensors", sha256=sha256(OTHER), hub=HUB_FILE)
+    hub.files["timm/some/resolve/main/model.safetensors"] = CONTENT
+    with pytest.raises(WeightsError, match="is published; kept as"):
+        fetch(same_name, tmp_path / "c", progress=False)
+
+
+def test_another_content_than_the_hub_tells(hub: Publisher, tmp_path: Path) -> None:
+    hub.headers["ETag"] = f'"{sha256(OTHER)}"'
+    with pytest.raises(WeightsError, match=f"another SHA-256 than the Hub tells, {sha256(OTHER)}"):
+        fetch(ON_HUB, tmp_path / "root", progress=False)
+    assert names_in(tmp_path / "root").isdisjoint({"clip/some.safetensors", "digests.json"})
+
+
+def test_what_other_programs_downloaded_is_found(hub: Publisher, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    assert locate(E31, root) is None
-    registry.files[ON_HUB] = CONTENT
-    registry.headers = {"X-Repo-Commit": "1" * 40}
-    in_cache = fetch(E31, tmp_path / "hub-cache", progress=False)
-    assert locate(E31, root) == in_cache
-    original = tmp_path / "home/.cache/clip/vit_b_16_plus_240-laion400m_e32-699c4b84.pt"
+    assert locate(ON_HUB, root) is None
+    cached = huggingface_hub.hf_hub_download("timm/some", "model.safetensors", cache_dir=tmp_path / "cache")
+    assert locate(ON_HUB, root) == Path(cached)
+    assert status(ON_HUB, root, sha256_of).basis == "published", "the Hub's cache tells the digest"
+    Path(cached).resolve().write_bytes(OTHER)
+    with pytest.raises(WeightsError, match="is published"):
+        verify(Path(cached), ON_HUB, root)
+    original = tmp_path / "home/.cache/clip/some.pt"
     original.parent.mkdir(parents=True)
     original.write_bytes(CONTENT)
-    assert locate(E32, root) == original
-    with pytest.raises(WeightsError, match="699c4b84 is published"):
-        verify(original, E32, root)
-    for name in ("e31.safetensors", "e31.pt"):  # put there by hand
+    assert locate(ON_HUB, root) == original
+    for name in ("some.safetensors", "some.pt"):  # put there by hand
         (root / "clip").mkdir(parents=True, exist_ok=True)
         (root / "clip" / name).write_bytes(OTHER)
-        assert locate(E31, root) == root / "clip" / name
+        assert locate(ON_HUB, root) == root / "clip" / name
 
 
-def test_a_tag_whose_repository_holds_another_tags_weights(registry: Publisher, tmp_path: Path) -> None:
-    assert "e31" in pretrained.get_pretrained_cfg(*E32.open_clip)["hf_hub"], "open_clip mended its entry"
-    registry.files[ON_HUB] = OTHER
-    path = serve_original(registry, "laion400m_e32")
-    with pytest.raises(WeightsError, match="699c4b84 is published"):  # these are not the real ones either
-        fetch(E32, tmp_path, progress=False)
-    assert {asked for _, asked, _ in registry.requests} == {path}
-    assert "huggingface" not in status(E32, tmp_path).note
-
-
-def test_where_the_hub_fails_the_original_address_serves(
-    registry: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub, "sha256_in", lambda url: sha256(CONTENT)[:8])  # as if it were the real file
-    serve_original(registry, "laion400m_e31")
-    path = fetch(E31, tmp_path, progress=False)
-    assert path == tmp_path / "clip/vit_b_16_plus_240-laion400m_e31-8fb26589.pt" == locate(E31, tmp_path)
-    assert path.read_bytes() == CONTENT
-    assert "clip/vit_b_16_plus_240-laion400m_e31-8fb26589.pt" in (tmp_path / "digests.json").read_text()
-
-
-def test_open_clips_files_without_network(
-    registry: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hub_without_network(hub: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with publisher() as gone:
-        registry.address = gone.address
-    at_hub(gone, monkeypatch)
-    with pytest.raises(WeightsError, match=rf"no connection to {gone.address}/timm/") as failure:
-        fetch(E31, tmp_path, progress=False)
+        pass
+    template = gone.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    root = tmp_path / "root"
+    with pytest.raises(WeightsError, match=rf"{gone.address}/timm/some/.* failed") as failure:
+        fetch(ON_HUB, root, progress=False)
     message = str(failure.value)
-    for part in (
-        f"https://huggingface.co/{ON_HUB} as {tmp_path / 'clip/e31.safetensors'}",
-        f"-laion400m_e31-8fb26589.pt as {tmp_path / 'clip/vit_b_16_plus_240-laion400m_e31-8fb26589.pt'}",
-    ):
-        assert part in message
+    assert f"{ON_HUB.url} as {root / 'clip/some.pt'}" in message
+    assert f"{HUB_FILE.url} as {root / 'clip/some.safetensors'}" in message
     assert "\n" not in message
-
-
-def test_a_tag_that_open_clip_does_not_know(registry: Publisher, tmp_path: Path) -> None:
-    file = WeightFile(name="a.pt", open_clip=("ViT-B-16-plus-240", "laion400m_e99"))
-    with pytest.raises(WeightsError, match="has no weights 'laion400m_e99'"):
-        fetch(file, tmp_path, progress=False)
-
-
-def test_the_digest_in_openais_addresses_is_compared(tmp_path: Path) -> None:
-    digest = sha256(CONTENT)
-    file = WeightFile(name="m.pt", url=f"https://w.invalid/clip/models/{digest}/m.pt")
-    (tmp_path / "m.pt").write_bytes(CONTENT)
-    assert verify(tmp_path / "m.pt", file, tmp_path) == digest
-    (tmp_path / "m.pt").write_bytes(OTHER)
-    with pytest.raises(WeightsError, match="is published"):
-        verify(tmp_path / "m.pt", file, tmp_path)
 
 
 def test_torch_is_not_needed() -> None:

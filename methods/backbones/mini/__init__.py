@@ -4,13 +4,16 @@ See README.md beside this file for what they are. They lie here packed; `install
 formats of the published weights, so that they are read as those are.
 """
 
+import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from methods import states
 from methods.backbones import clip, tips_weights
+from methods.files import write_atomically
 
 HERE = Path(__file__).parent
 TIPS, TOKENIZER, CLIP = "tips.safetensors", "tips_tokenizer.model", "clip.safetensors"
@@ -48,10 +51,18 @@ def install(root: Path, packed: Path = HERE, *, learned: bool = True) -> list[Pa
         copies |= {path: root / path.relative_to(packed / LEARNED) for path in _learned(packed)}
     for source, target in copies.items():
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
+            write_atomically(target, partial(shutil.copyfile, source))
             written.append(target)
     return written
+
+
+def names() -> set[str]:
+    """Return the names of all weight files that `install` writes, as `WeightFile` has them."""
+    learned = {path.relative_to(HERE / LEARNED).as_posix() for path in _learned(HERE)}
+    return learned | {
+        clip.file("mini").name,
+        *(file.name for file in tips_weights.weight_files("mini").values()),
+    }
 
 
 def _learned(packed: Path) -> list[Path]:
