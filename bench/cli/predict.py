@@ -23,7 +23,7 @@ from bench.run.collect import choose_device
 from bench.run.planner import Library
 from bench.run.protocol import parse_methods
 from bench.run.threshold import Threshold, threshold_from
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 from bench.store.digests import DigestCache
 from bench.store.predictions import Predictions, printable
 from datasets.files import sha256_of
@@ -180,7 +180,7 @@ class _Writer:
         row |= {"map_min": float(answer.map.min()), "map_max": float(answer.map.max())}
         row |= {**answer.also, "files": stem, "sha256": self._digests[path]}
         tiff = Image.fromarray(answer.map)
-        write_whole(
+        write_atomically(
             self._folder.map_file(stem), lambda place: tiff.save(place, "TIFF"), "--out", durable=False
         )
         self._folder.add(row)
@@ -209,7 +209,7 @@ class _Writer:
             except (OSError, ValueError) as error:
                 say([printable(f"not drawn: {path}: {error}")])
                 return
-            write_whole(
+            write_atomically(
                 self._folder.picture_file(stem),
                 lambda place: picture.save(place, "PNG"),
                 "--out",

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -64,9 +64,8 @@ def _parse(text: str) -> Trained:
     """Read a record; raises `ValueError` or `TypeError` where it is not one."""
     trained = Trained(**json.loads(text))
     for field in dataclasses.fields(Trained):
-        kind = {"str": str, "float": float, "bool": bool}.get(str(field.type).partition("[")[0])
-        kind = kind or (list if str(field.type).startswith("list") else dict)
+        kind: Any = get_origin(field.type) or field.type
         value = getattr(trained, field.name)
-        if not isinstance(value, kind) and not (kind is float and isinstance(value, int)):
+        if not isinstance(value, (int, float) if kind is float else kind):
             raise TypeError(f"{field.name} is not a {kind.__name__}")
     return trained

@@ -1,14 +1,12 @@
-"""Unpacking a downloaded archive without letting it write anywhere else."""
+"""Unpacking a downloaded archive without letting it write anywhere else, and without missing damage."""
 
 import lzma
-import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Self
 
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError,
@@ -25,46 +23,77 @@ def unpack(archive: Path, folder: Path) -> None:
         OSError: A file cannot be written.
     """
     try:
-        for name, content in _members(archive):
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
-                raise ValueError(f"{archive}: member {name!r} would land outside; get the archive anew")
-            if path.parts[0] == "__MACOSX" or path.name.startswith("."):
-                continue
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():
-                raise ValueError(f"{archive}: holds {name!r} twice; download it again")
-            with content, target.open("xb") as file:
-                shutil.copyfileobj(content, file, 1 << 20)
+        if tarfile.is_tarfile(archive):
+            _unpack_tar(archive, folder)
+        elif zipfile.is_zipfile(archive):
+            _unpack_zip(archive, folder)
+        else:
+            raise ValueError(f"{archive}: neither a folder nor a zip or tar archive; download it again")
     except _DAMAGE as error:
-        raise ValueError(
-            f"{archive}: damaged, cut off or locked ({type(error).__name__}: {error}); download it again"
-        ) from error
+        raise _damaged(archive, f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _damaged(archive, str(error)) from error  # how gzip and bz2 report a wrong checksum
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    if zipfile.is_zipfile(archive):
-        return _zip_members(archive)
-    if tarfile.is_tarfile(archive):
-        return _tar_members(archive)
-    raise ValueError(f"{archive}: neither a folder nor a zip or tar archive; download it again")
+def _damaged(archive: Path, what: str) -> ValueError:
+    return ValueError(f"{archive}: damaged, cut off or locked ({what}); download it again")
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+class _Names:
+    """Which members of an archive are unpacked."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._seen: set[PurePosixPath] = set()
+
+    def wanted(self, name: str, *, link: bool) -> bool:
+        """Return False for hidden files and `__MACOSX`; raises `ValueError` for what is refused."""
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
+            raise ValueError(f"{self._archive}: member {name!r} would land outside; get the archive anew")
+        if path.parts[0] == "__MACOSX" or path.name.startswith("."):
+            return False
+        if link:
+            raise ValueError(f"{self._archive}: member {name!r} is a link; get the archive anew")
+        if path in self._seen:
+            raise ValueError(f"{self._archive}: holds {name!r} twice; download it again")
+        self._seen.add(path)
+        return True
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    names = _Names(archive)
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise ValueError(f"{archive}: member {member.filename!r} is a link; get the archive anew")
-            if not member.is_dir():
-                yield member.filename, file.open(member)
+            member.filename = member.filename.replace("\\", "/")
+            link = stat.S_ISLNK(member.external_attr >> 16)
+            if not member.is_dir() and names.wanted(member.filename, link=link):
+                file.extract(member, folder)  # compares its checksum
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive) as file:
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    names = _Names(archive)
+    with tarfile.open(archive, tarinfo=_StrictHeader) as file:
         for member in file:
-            content = file.extractfile(member) if member.isfile() else None
-            if content:
-                yield member.name, content
-            elif not member.isdir():
-                raise ValueError(f"{archive}: member {member.name!r} is a link; get the archive anew")
+            member.name = member.name.replace("\\", "/")
+            if not member.isdir() and names.wanted(member.name, link=not member.isfile()):
+                file.extract(member, folder, set_attrs=False, filter="data")
+        assert file.fileobj is not None
+        while rest := file.fileobj.read(1 << 20):  # gzip compares its checksum at its own end
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError(f"what follows after {file.offset} bytes is no member")
+
+
+class _StrictHeader(tarfile.TarInfo):
+    """Refuses a damaged header, which `tarfile` takes for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, file: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(file)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros: the real end
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} after {file.offset} bytes") from error

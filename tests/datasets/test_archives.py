@@ -1,5 +1,7 @@
 """Data sets prepared straight from an archive, and archives that are not what they claim to be."""
 
+import bz2
+import gzip
 import io
 import stat
 import tarfile
@@ -112,6 +114,64 @@ def test_a_damaged_member_is_found(tmp_path: Path) -> None:
     archive.write_bytes(content)
     with pytest.raises(ValueError, match=r"some\.zip: damaged"):
         prepare("btad", archive, tmp_path / "data")
+
+
+def members_of(archive: Path) -> list[tarfile.TarInfo]:
+    with tarfile.open(archive) as packing:
+        return [member for member in packing.getmembers() if member.isfile()]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "zeros", "end", "behind"])
+def test_a_damaged_header_is_not_the_end(tmp_path: Path, damage: str) -> None:
+    archive = packed(build("btad", tmp_path), tmp_path / "some.tar")
+    content, members = bytearray(archive.read_bytes()), members_of(archive)
+    at = members[-2].offset
+    if damage == "flipped":
+        content[at + 150] ^= 0x55
+    elif damage == "zeros":
+        content[at : at + 512] = bytes(512)
+    elif damage == "end":
+        del content[at:]
+    else:
+        content[-1] = 1
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"some\.tar: damaged, cut off or locked .*download it again"):
+        prepare("btad", archive, tmp_path / "data")
+    assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "where"), [("tar.gz", "content"), ("tar.gz", "checksum"), ("tar.bz2", "content")]
+)
+def test_a_checksum_is_compared(tmp_path: Path, suffix: str, where: str) -> None:
+    plain = packed(build("btad", tmp_path), tmp_path / "some.tar")
+    archive = tmp_path / f"some.{suffix}"
+    if suffix == "tar.gz":
+        content = bytearray(
+            gzip.compress(plain.read_bytes(), compresslevel=0)
+        )  # stored: only the checksum tells
+        content[-8 if where == "checksum" else len(content) // 3] ^= 0xFF
+    else:
+        content = bytearray(bz2.compress(plain.read_bytes()))
+        content[len(content) // 2] ^= 0xFF
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"some\.tar\.\w+: .*download it again"):
+        prepare("btad", archive, tmp_path / "data")
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    folder = build("btad", tmp_path)
+    (folder / "zz.zip").write_bytes(zip_with(tmp_path / "a.zip", "a.png").read_bytes())
+    archive = packed(folder, tmp_path / "some.tar")
+    assert open_dataset(prepare("btad", archive, tmp_path / "data")).classes
+
+
+def test_names_written_on_windows_become_folders(tmp_path: Path) -> None:
+    folder = build("btad", tmp_path)
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as packing:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            packing.write(path, str(path.relative_to(tmp_path)).replace("/", "\\"))
+    assert open_dataset(prepare("btad", tmp_path / "some.zip", tmp_path / "data")).classes
 
 
 def test_a_web_page_is_no_archive(tmp_path: Path) -> None:

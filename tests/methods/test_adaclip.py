@@ -292,7 +292,8 @@ def test_files_say_what_they_were_trained_on() -> None:
     assert AdaCLIP.selected_on["mvtec+cvc_colondb"] == ("visa",)
     published = AdaCLIP.files(options, "mvtec+cvc_colondb")["learned"]
     assert "trained_on_mvtec+cvc_colondb" in published.name and published.digest_by_third_party
-    assert published.url and published.url.endswith("/pretrained_mvtec_colondb.pth")
+    assert published.hub and published.hub.name == "pretrained_mvtec_colondb.pth"
+    assert len(published.hub.revision) == 40, "a commit, not a branch"
     assert AdaCLIP.files({**options, "use_hsf": False}, "mvtec+cvc_colondb")["learned"] == published
     assert AdaCLIP.files({**options, "prompting_type": "S"}, "mvtec+cvc_colondb")["learned"] == published
     names = {

@@ -195,6 +195,6 @@ def test_files_say_what_they_were_trained_on() -> None:
     assert files["learned"].url and "/9_12_4_multiscale_visa/epoch_15.pth" in files["learned"].url
     assert files["learned"].git_sha1 and files["vision"] == clip.file("ViT-L-14-336")
     own = AnomalyCLIP.files(options, "btad")["learned"]
-    assert own.url is None and own.name.endswith("trained_on_btad.safetensors") and "train" in own.by_hand
+    assert own.trained_here and own.name.endswith("trained_on_btad.safetensors")
     other = AnomalyCLIP.files({**options, "n_ctx": 8}, "mvtec")["learned"]
     assert other.url is None and other.name != AnomalyCLIP.files(options, "mvtec")["learned"].name

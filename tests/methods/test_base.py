@@ -83,4 +83,4 @@ def test_every_method_keeps_the_contract(key: str) -> None:
             assert role.isidentifier()
             assert not path.is_absolute()
             assert ".." not in path.parts
-            assert file.url or file.open_clip or file.by_hand
+            assert file.url or file.hub or file.by_hand or file.trained_here

@@ -153,7 +153,7 @@ def test_default_files_are_the_published_ones(key: str) -> None:
     options = detector.resolve({})
     files = detector.files(options, detector.source_for("visa", options))
     assert files["vision"] == clip.file(options["backbone"])
-    assert files["vision"].url and files["vision"].open_clip
+    assert files["vision"].url and files["vision"].hub
     with pytest.raises(ValueError, match="no CLIP backbone 'ViT-X'"):
         detector.files({**options, "backbone": "ViT-X"}, None)
 

@@ -143,9 +143,12 @@ def test_openai_and_laion_architectures() -> None:
         shapes = clip.blank(name)
         assert sum(tensor.numel() for tensor in shapes.values()) == size
         assert shapes["visual.positional_embedding"].shape[0] == 1 + grid * grid
-        assert clip.file(name).open_clip[0] == name
+        assert clip.file(name).hub.repository in (
+            open_clip.get_pretrained_cfg(name, tag).get("hf_hub").rstrip("/")
+            for tag in open_clip.list_pretrained_tags_by_model(name)
+        )
     assert clip.blank("ViT-B-16-plus-240-e32").keys() == clip.blank("ViT-B-16-plus-240").keys()
-    assert clip.file("ViT-B-16-plus-240-e32").open_clip is None  # its tag downloads e31
+    assert clip.file("ViT-B-16-plus-240-e32").hub is None  # its repository holds e31
     with pytest.raises(ValueError, match="did you mean 'ViT-L-14-336'"):
         clip.file("ViT-L-14-366")
     with pytest.raises(ValueError, match="no model 'ViT-Z'"):

@@ -172,7 +172,7 @@ def test_extra_temperature_is_dropped_and_a_row_is_a_scalar(
         ({"norm.weight": None}, "norm.weight"),
         ({"blocks.0.surprise": np.zeros(3, np.float32)}, "blocks.0.surprise"),
         ({"norm.weight": np.zeros(65, np.float32)}, r"norm.weight has shape \(65,\), not \(128,\)"),
-        ({"norm.weight": np.zeros(64, np.int64)}, "norm.weight holds int64"),
+        ({"norm.weight": np.zeros(64, np.int64)}, "norm.weight.npy holds int64"),
         ({"norm.weight": np.array([object()] * 64)}, "not a readable .npz"),
     ],
     ids=["missing", "unknown", "shape", "integers", "pickled"],

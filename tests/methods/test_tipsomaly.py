@@ -241,7 +241,7 @@ def test_other_prompts_are_to_be_trained() -> None:
     ]:
         learned = Tipsomaly.files(options, source)["learned"]
         assert learned.url is None
-        assert f"--source {source}" in learned.by_hand
+        assert learned.trained_here
         assert f"trained_on_{source}" in learned.name
         names.add(learned.name)
     assert len(names) == 5

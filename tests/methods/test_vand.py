@@ -75,7 +75,7 @@ def test_the_file_follows_from_source_and_backbone() -> None:
         assert file.url.endswith(f"/{source}_pretrained.pth") and file.git_sha1 == blob
     own = Vand.files(options, "btad")["learned"]
     assert own.url is None and own.name == "vand/ViT-L-14-336/trained_on_btad.safetensors"
-    assert "train --methods vand --source btad" in own.by_hand
+    assert own.trained_here
     mini = Vand.resolve(Vand.presets["mini"])
     assert Vand.files(mini, "mvtec")["learned"].url is None  # the published layers fit one backbone only
 
