@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.show.pictures import tinted
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 
 _INCHES, _LABELS, _PIXELS = 1.0, 1.1, 224
 """Sides of a tile and of the column of labels in inches; a tile's side in pixels."""
@@ -61,4 +61,4 @@ def draw_gallery(rows: Sequence[GalleryRow], methods: Sequence[str], path: Path,
                     -0.06, y, text, color=color, ha="right", va="center", transform=line[0].transAxes
                 )
         kind = path.suffix.removeprefix(".") or "png"
-        write_whole(path, lambda place: figure.savefig(place, format=kind, dpi=160), flag)
+        write_atomically(path, lambda place: figure.savefig(place, format=kind, dpi=160), flag)

@@ -1,5 +1,6 @@
 """What else is kept: files written whole, digests remembered, what trained weights say, provenance."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,31 +12,36 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bench.errors import BenchError
 from bench.store import digests, provenance
-from bench.store.atomic import write_whole
+from bench.store.atomic import write_atomically
 from bench.store.digests import DigestCache, cache_folder, sha256
 from bench.store.trained import Trained, read_trained
 
 # ---- files written whole
 
 
-def test_a_file_appears_whole_readable_by_all_and_alone(tmp_path: Path) -> None:
+def test_a_file_appears_whole_readable_as_the_umask_says_and_alone(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file.json"
 
     def write(place: Path) -> None:
         place.write_text("half")
         assert not path.exists()
         assert place.parent == path.parent, "on another disk it could not be put in place at once"
-        assert place.name.startswith(".file.json.")
-        assert place.suffix == ".tmp"
+        assert place.name.startswith(".") and place.suffix == ".tmp"
         place.write_text("whole")
+        place.chmod(0o600)
 
-    write_whole(path, write, "--results")
+    before = os.umask(0o027)
+    try:
+        write_atomically(path, write, "--results")
+    finally:
+        os.umask(before)
     assert path.read_text() == "whole"
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == 0o640, "as the umask says, whatever a library gave the file"
     assert [each.name for each in path.parent.iterdir()] == ["file.json"]
 
 
@@ -48,27 +54,49 @@ def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
         raise ValueError("no such number")
 
     with pytest.raises(ValueError, match="no such number"):
-        write_whole(path, fail, "--results")
+        write_atomically(path, fail, "--results")
 
     def full(place: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(BenchError, match=r"file\.json: No space left on device; .* choose another --flag"):
-        write_whole(path, full, "--flag")
+        write_atomically(path, full, "--flag")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file.json"]
 
 
-@pytest.mark.parametrize("durable", [True, False])
-def test_only_what_must_last_is_flushed(
-    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flushed: list[int] = []
-    monkeypatch.setattr(os, "fsync", flushed.append)
-    write_whole(tmp_path / "x", lambda place: place.write_text("x"), "--results", durable=durable)
-    assert len(flushed) == durable
-    write_whole(tmp_path / "y", lambda place: place.write_text("y"), "--results")
-    assert len(flushed) == durable + 1
+@pytest.mark.parametrize("error", [RuntimeError("file write failed"), SafetensorError("I/O error")])
+def test_a_disk_that_a_library_found_full_is_said(tmp_path: Path, error: Exception) -> None:
+    def fail(place: Path) -> None:
+        raise error
+
+    with pytest.raises(BenchError, match=rf"cannot write .*/x: {error}; free space"):
+        write_atomically(tmp_path / "x", fail, "--results")
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
+    write_atomically(tmp_path / ("x" * 255), lambda place: place.write_text("x"), "--results")
+    with pytest.raises(BenchError, match="File name too long; "):
+        write_atomically(tmp_path / ("x" * 256), lambda place: place.write_text("x"), "--results")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux which file is flushed")
+def test_the_folders_that_change_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "x/y/a", lambda place: place.write_text("a"), "--results")
+    assert flushed[0].name.endswith(".tmp"), "the content first"
+    assert set(flushed[1:]) == {tmp_path, tmp_path / "x", tmp_path / "x/y"}
+    flushed.clear()
+    write_atomically(tmp_path / "x/y/a", lambda place: place.write_text("b"), "--results", durable=False)
+    assert flushed == []
 
 
 # ---- digests
@@ -198,6 +226,20 @@ def test_trained_weights_say_where_they_come_from(tmp_path: Path) -> None:
     assert read_trained(path) == Trained(**RECORD)
 
 
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '"x"', "null", '{"source": 1}', "images", "seconds", "more"]
+)
+def test_a_damaged_header_names_its_file(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    if text in ("images", "seconds"):
+        text = json.dumps({**RECORD, text: "x"})
+    elif text == "more":
+        text = json.dumps({**RECORD, "more": 1})
+    save_file({"a": torch.ones(1)}, path, metadata={"zsad-bench": text})
+    with pytest.raises(BenchError, match=r"w\.safetensors: its header cannot be read \(.+\); train it again"):
+        read_trained(path)
+
+
 def test_weights_from_elsewhere_say_nothing(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "plain.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"format": "pt"})
@@ -206,7 +248,7 @@ def test_weights_from_elsewhere_say_nothing(tmp_path: Path) -> None:
         assert read_trained(tmp_path / name) is None
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
     for name in ("torn.safetensors", "absent.safetensors"):
-        with pytest.raises(BenchError, match=rf"{name} is not a readable safetensors file .*train it again"):
+        with pytest.raises(BenchError, match=rf"{name}: its header cannot be read .*train it again"):
             read_trained(tmp_path / name)
 
 
