@@ -7,12 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from datasets.counts import ClassCount
-from datasets.files import sha256_of
-from datasets.images import read_image, read_mask
+from datasets.files import printable, sha256_of
+from datasets.images import read_image
 from datasets.samples import Folder, Sample
+from datasets.truth import KINDS, read_truth
 
 _LISTS = Path(__file__).parent / "name_lists.json"
 _SHOWN = 5  # examples printed of each kind of finding
+TITLES = {
+    "missing": "missing files",
+    "unreadable": "unreadable files",
+    **KINDS,
+    "shared": "masks that several different images share",
+    "duplicate": "groups of equal images",
+    "contradiction": "of them with both labels",
+    "note": "warnings",
+}
+"""Kind of finding -> what it is about, in the order of the report."""
 
 Progress = Callable[[Iterable[Sample]], Iterable[Sample]]
 
@@ -37,23 +48,15 @@ class CheckReport:
     """Whether files were opened; if not, only counts and names were looked at."""
     counts: tuple[ClassCount, ...]
     name_lists: tuple[NameList, ...]
-    missing: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    """Messages, each naming its file."""
-    sizes: list[str] = field(default_factory=list)
-    """Masks of another size than their image."""
-    empty_masks: list[str] = field(default_factory=list)
-    duplicates: list[tuple[str, ...]] = field(default_factory=list)
-    """Images that are equal byte for byte."""
-    contradictions: list[tuple[str, ...]] = field(default_factory=list)
-    """Those of them that carry both labels."""
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    """Kind of finding (see `TITLES`) -> what was found, each naming its file."""
     fingerprints: dict[str, str] = field(default_factory=dict)
     """Class -> fingerprint, of classes whose files are all there; empty unless deep."""
 
     @property
     def ok(self) -> bool:
         """Whether every file is there, readable and fitting; counts are another matter (`complete`)."""
-        return not (self.missing or self.unreadable or self.sizes)
+        return not any(self.findings.get(kind) for kind in ("missing", "unreadable", "size"))
 
     @property
     def complete(self) -> bool:
@@ -66,6 +69,10 @@ class CheckReport:
         if len(self.fingerprints) < len(self.folder.classes):
             return None
         return hashlib.sha256("\n".join(sorted(self.fingerprints.values())).encode()).hexdigest()
+
+    def note(self, kind: str, what: str) -> None:
+        """Add one finding."""
+        self.findings.setdefault(kind, []).append(what)
 
     def __str__(self) -> str:
         """Return the report as lines for a terminal."""
@@ -84,55 +91,66 @@ def check(
     file's SHA-256 in hexadecimal; `progress` is wrapped around the samples, for example `tqdm`.
     """
     samples = [sample for data in folder.classes for sample in data.samples]
-    report = CheckReport(folder, deep, folder.counts(), _name_lists(folder), missing=list(folder.missing))
+    report = CheckReport(folder, deep, folder.counts(), _name_lists(folder))
+    for kind, notes in (("missing", folder.missing), ("note", folder.warnings)):
+        for note in notes:
+            report.note(kind, note)
     if not deep:
         return report
     digests: dict[Path, str] = {}
-    same: dict[str, list[Sample]] = {}
     for sample in progress(samples):
-        if _check_sample(sample, report, digest, digests):
-            same.setdefault(digests[sample.image], []).append(sample)
-    for group in same.values():
-        names = tuple(sample.name for sample in group)
-        if len(group) > 1:
-            report.duplicates.append(names)
-        if len({sample.label for sample in group}) > 1:
-            report.contradictions.append(names)
+        _check_sample(sample, report, digest, digests)
+    _compare_files(samples, report, digests)
     for data in folder.classes:
-        if all(path in digests for it in data.samples for path in (it.image, it.mask) if path):
+        if all(path in digests for path in data.files):
             report.fingerprints[data.key] = data.fingerprint(digests.__getitem__)
     return report
 
 
+def _compare_files(samples: Iterable[Sample], report: CheckReport, digests: dict[Path, str]) -> None:
+    """Note images that are equal byte for byte, and masks that different images share."""
+    by_image: dict[str, list[Sample]] = {}
+    by_mask: dict[str, list[Sample]] = {}
+    for sample in samples:
+        for path, same in ((sample.image, by_image), (sample.mask, by_mask)):
+            if path in digests:
+                same.setdefault(digests[path], []).append(sample)
+    for group in by_image.values():
+        names = " = ".join(sample.name for sample in group)
+        if len(group) > 1:
+            report.note("duplicate", names)
+        if len({sample.label for sample in group}) > 1:
+            report.note("contradiction", names)
+    for group in by_mask.values():
+        if len({digests.get(sample.image) for sample in group}) > 1:
+            report.note("shared", ", ".join(sample.name for sample in group))
+
+
 def _check_sample(
     sample: Sample, report: CheckReport, digest: Callable[[Path], str], digests: dict[Path, str]
-) -> bool:
-    """Note what is wrong with one sample, and its digests; return whether its image has one."""
-    size = shape = None
-    try:
-        digests[sample.image] = digest(sample.image)
-        size = read_image(sample.image).size
-    except FileNotFoundError:
-        report.missing.append(sample.name)
-    except (OSError, ValueError) as error:
-        report.unreadable.append(str(error))
-    if sample.mask:
-        name = sample.mask.relative_to(report.folder.root).as_posix()
+) -> None:
+    """Note the digests of one sample's files, and what is wrong with them."""
+    for path in (sample.image, *sample.mask_files):
         try:
-            digests[sample.mask] = digest(sample.mask)
-            mask = read_mask(sample.mask)
-            shape = mask.shape
-            if not mask.any():
-                report.empty_masks.append(name)
+            digests[path] = digest(path)
         except FileNotFoundError:
-            report.missing.append(name)
-        except (OSError, ValueError) as error:
-            report.unreadable.append(str(error))
-        if size and shape and size != shape[::-1]:
-            report.sizes.append(
-                f"{name} is {shape[1]} x {shape[0]}, its image {sample.name} {size[0]} x {size[1]}"
-            )
-    return sample.image in digests
+            report.note("missing", printable(path.relative_to(report.folder.root).as_posix()))
+        except OSError as error:
+            report.note("unreadable", str(error))
+    try:
+        if sample.image in digests:
+            read_image(sample.image)
+    except (OSError, ValueError) as error:
+        report.note("unreadable", str(error))
+        return
+    try:
+        if sample.mask is not None and all(path in digests for path in sample.mask_files):
+            for remark in read_truth(sample).remarks:
+                report.note(remark.kind, remark.detail)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        report.note("unreadable", str(error))
 
 
 def _name_lists(folder: Folder) -> tuple[NameList, ...]:
@@ -196,18 +214,10 @@ def _count_lines(report: CheckReport) -> Iterator[str]:
 
 
 def _finding_lines(report: CheckReport) -> Iterator[str]:
-    findings = {
-        "missing files": report.missing,
-        "unreadable files": report.unreadable,
-        "masks of another size than the image": report.sizes,
-        "empty masks of anomalous images": report.empty_masks,
-        "groups of equal images": [" = ".join(names) for names in report.duplicates],
-        "of them with both labels": [" = ".join(names) for names in report.contradictions],
-        "warnings": list(report.folder.warnings),
-    }
-    for title, entries in findings.items():
-        if entries:
-            yield f"{title}: {len(entries)}"
-            yield from (f"  {entry}" for entry in entries[:_SHOWN])
-        if len(entries) > _SHOWN:
-            yield f"  and {len(entries) - _SHOWN} more"
+    for kind, title in TITLES.items():
+        found = report.findings.get(kind, [])
+        if found:
+            yield f"{title}: {len(found)}"
+            yield from (f"  {entry}" for entry in found[:_SHOWN])
+        if len(found) > _SHOWN:
+            yield f"  and {len(found) - _SHOWN} more"

@@ -137,6 +137,7 @@ def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome
 
 class _Progress(Listener):
     def __init__(self, total: int) -> None:
+        self._said: set[str] = set()
         self._bar = progress(total=total, unit="images")
 
     def __enter__(self) -> "_Progress":
@@ -154,6 +155,12 @@ class _Progress(Listener):
 
     def images(self, count: int) -> None:
         self._bar.update(count)
+
+    def remark(self, cell: CellId, text: str) -> None:
+        line = f"warning: {cell.dataset}/{cell.class_key}: {text}"
+        if line not in self._said:  # every method would say so
+            self._bar.write(line, file=sys.stderr)
+        self._said.add(line)
 
     def failure(self, cell: CellId, reason: str) -> None:
         self._bar.write(f"failed: {cell}: {reason}", file=sys.stderr)

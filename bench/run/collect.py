@@ -19,8 +19,9 @@ from bench.run.features import Encoder, FeatureCache
 from bench.run.plan import Job, Settings, Task
 from bench.store.provenance import provenance
 from datasets.files import sha256_of
-from datasets.images import read_image, read_mask, resize_mask
+from datasets.images import read_image, resize_mask
 from datasets.samples import Sample
+from datasets.truth import Remark, read_truth
 from methods.base import Prediction, ZeroShotDetector
 from metrics import PixelMetrics
 
@@ -76,6 +77,8 @@ class Collected:
     seconds: dict[str, float]
     started: dict[str, Any]
     peak_gpu_bytes: int | None
+    remarks: list[Remark] = field(default_factory=list)
+    """What is odd about the class's masks."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Loaded:
     """None if the image's features are kept."""
     mask: np.ndarray | None
     mask_size: tuple[int, int] | None
+    remarks: tuple[Remark, ...]
     seconds: float
 
 
@@ -124,6 +128,7 @@ def collect(
             _note_scores(collected, batch, scores, prediction)
             if pixels is not None:
                 _note_maps(pixels, batch, prediction.maps.float(), settings)
+            collected.remarks += [remark for loaded in batch for remark in loaded.remarks]
             collected.seconds["read"] += sum(loaded.seconds for loaded in batch)
             collected.seconds["inference"] += inferred - started
             collected.seconds["metrics"] += time.perf_counter() - inferred
@@ -142,9 +147,11 @@ def _read(
     native = settings.masks == "native"
     image = None if known and not (with_pixels and native) else read_image(sample.image)
     mask = mask_size = None
+    remarks: tuple[Remark, ...] = ()
     if with_pixels:
         if sample.mask is not None:
-            mask = read_mask(sample.mask, settings.mask_threshold)
+            truth = read_truth(sample, settings.mask_threshold)
+            mask, remarks = truth.mask, truth.remarks
         elif image is not None:
             mask = np.zeros((image.height, image.width), np.uint8)
         else:
@@ -153,7 +160,7 @@ def _read(
         if not native:
             mask = resize_mask(mask, model.image_size)
     tensor = None if known or image is None else model.preprocess(image)
-    return _Loaded(sample, digest, tensor, mask, mask_size, time.perf_counter() - started)
+    return _Loaded(sample, digest, tensor, mask, mask_size, remarks, time.perf_counter() - started)
 
 
 def _predict(model: ZeroShotDetector, batch: Sequence[_Loaded], task: Task, encoder: Encoder) -> Prediction:

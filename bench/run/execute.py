@@ -11,6 +11,7 @@ from bench.run.collect import Collected, Machine, collect, load
 from bench.run.plan import Job, Plan, Task
 from bench.run.record import cell_content, image_report, pixel_report
 from bench.store.cells import CellId, CellStore
+from datasets.truth import summarise
 
 
 @dataclass
@@ -32,6 +33,9 @@ class Listener:
 
     def images(self, count: int) -> None:
         """Hear that `count` images are done."""
+
+    def remark(self, cell: CellId, text: str) -> None:
+        """Hear what is odd about a class's masks."""
 
     def failure(self, cell: CellId, reason: str) -> None:
         """Hear that a cell failed."""
@@ -75,6 +79,8 @@ def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener |
                 except Exception as error:
                     _failed(task.cell, error, store, outcome, listener)
                     continue
+                for text in summarise(collected.remarks):
+                    listener.remark(task.cell, text)
                 settle(0)
                 behind.append((task, finisher.submit(_finish, collected, task, job, store, machine)))
             del model

@@ -9,6 +9,7 @@ import metrics
 from bench.run.collect import Collected, Machine
 from bench.run.plan import Job, Task
 from bench.store.cells import CellId, CellStore
+from datasets.truth import summarise
 from metrics import PixelMetrics, Report
 
 
@@ -63,6 +64,7 @@ def cell_content(
         "not_applicable": {"image": data.no_image_level, "pixel": data.no_pixel_level},
         "counts": {"normal": labels.count(0), "anomalous": labels.count(1)},
         "marks": list(task.marks),
+        "remarks": summarise(collected.remarks),
         "scores": collected.scores,
         "timing": {
             **{f"{part}_s": round(value, 4) for part, value in seconds.items()},

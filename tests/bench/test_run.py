@@ -11,10 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from bench.errors import BenchError
 from bench.run.collect import Machine
-from bench.run.execute import execute
+from bench.run.execute import Listener, execute
 from bench.run.plan import summary
 from bench.run.record import remetric
-from bench.store.cells import CellStore
+from bench.store.cells import CellId, CellStore
 from bench.store.digests import sha256
 
 CPU = Machine(batch_size=3, workers=2)
@@ -174,6 +174,23 @@ def test_without_masks_pixel_metrics_are_null_with_a_reason(
         assert cell["metrics"]["image_auroc"] == 1.0
         assert cell["metrics"]["pixel_auroc"] is None
         assert "no mask" in cell["reasons"]["pixel_auroc"]
+
+
+def test_odd_masks_are_remarked_on_in_the_cell_and_heard(plan_for: Any, tmp_path: Path, data: Path) -> None:
+    Image.fromarray(np.full((40, 56), 2, np.uint8)).save(data / "bolt/ground_truth/spot/001_mask.png")
+    heard: list[tuple[str, str]] = []
+
+    class Ear(Listener):
+        def remark(self, cell: CellId, text: str) -> None:
+            heard.append((cell.class_key, text))
+
+    store = CellStore(tmp_path / "runs")
+    execute(plan_for("chance"), store, CPU, Ear())
+    text = "1 masks that cover the whole image (spot/001_mask.png)"
+    assert heard == [("bolt", text)]
+    found = cells(store.root)
+    assert found["chance", "bolt"]["remarks"] == [text]
+    assert found["chance", "gear"]["remarks"] == []
 
 
 def test_native_masks_are_evaluated_at_their_own_size(plan_for: Any, tmp_path: Path) -> None:

@@ -29,13 +29,13 @@ def test_missing_files(custom: Custom) -> None:
     (custom.root / "bad/1.png").unlink()
     folder = open_dataset(custom.write(), missing_ok=True)
     report = check(folder)
-    assert report.missing == ["bad/1.png"]
+    assert report.findings["missing"] == ["bad/1.png"]
     assert not report.ok
     assert "missing files: 1\n  bad/1.png" in str(report)
     (custom.root / "good/0.png").unlink()  # after it was opened
     (custom.root / "masks/0.png").unlink()
     report = check(folder)
-    assert report.missing == ["bad/1.png", "good/0.png", "masks/0.png"]
+    assert report.findings["missing"] == ["bad/1.png", "good/0.png", "masks/0.png"]
     assert report.fingerprint is None
     assert "fingerprint: none, files are absent" in str(report)
 
@@ -45,8 +45,8 @@ def test_unreadable_files(custom: Custom) -> None:
         path = custom.root / name
         path.write_bytes(path.read_bytes()[:-30])
     report = check(open_dataset(custom.write()))
-    assert len(report.unreadable) == 2
-    assert str(custom.root / "good/0.png") in report.unreadable[0]
+    assert len(report.findings["unreadable"]) == 2
+    assert str(custom.root / "good/0.png") in report.findings["unreadable"][0]
     assert not report.ok
     assert "NOT SOUND" in str(report)
     assert report.fingerprint  # the files are there, if broken
@@ -55,25 +55,25 @@ def test_unreadable_files(custom: Custom) -> None:
 def test_sizes_that_disagree(custom: Custom) -> None:
     Image.new("L", (31, 16), 255).save(custom.root / "masks/1.png")  # width and height swapped
     report = check(open_dataset(custom.write()))
-    assert report.sizes == ["masks/1.png is 31 x 16, its image bad/1.png 16 x 31"]
+    assert report.findings["size"] == ["masks/1.png is 31 x 16, its image bad/1.png 16 x 31"]
     assert not report.ok
 
 
 def test_empty_masks_are_told(custom: Custom) -> None:
     Image.new("L", (16, 31)).save(custom.root / "masks/1.png")
     report = check(open_dataset(custom.write()))
-    assert report.empty_masks == ["masks/1.png"]
+    assert report.findings["empty"] == ["masks/1.png"]
     assert report.ok
 
 
 def test_duplicates_and_contradictions(custom: Custom) -> None:
     shutil.copy(custom.root / "good/0.png", custom.root / "good/1.png")
     report = check(open_dataset(custom.write()))
-    assert report.duplicates == [("good/0.png", "good/1.png")]
-    assert not report.contradictions
+    assert report.findings["duplicate"] == ["good/0.png = good/1.png"]
+    assert "contradiction" not in report.findings
     shutil.copy(custom.root / "good/0.png", custom.root / "bad/0.png")
     report = check(open_dataset(custom.root))
-    assert report.contradictions == [("good/0.png", "good/1.png", "bad/0.png")]
+    assert report.findings["contradiction"] == ["good/0.png = good/1.png = bad/0.png"]
     assert "of them with both labels: 1" in str(report)
 
 
@@ -83,7 +83,7 @@ def test_long_lists_are_cut(custom: Custom) -> None:
         custom.samples[index] = entry | {"img_path": f"gone/{index}.png"}
     custom.samples.append(custom.samples[0] | {"img_path": "good/0.png"})
     report = check(open_dataset(custom.write(), missing_ok=True))
-    assert len(report.missing) == 12
+    assert len(report.findings["missing"]) == 12
     assert "missing files: 12" in str(report)
     assert "and 7 more" in str(report)
 

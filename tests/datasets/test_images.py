@@ -1,5 +1,7 @@
 """Pixels as stored, whatever the format; masks as the published codes make them."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import tifffile
 from PIL import Image
 from torchvision.transforms import Resize
 
-from datasets.images import read_image, read_mask, resize_mask
+from datasets.images import _pixel_limit, head, read_image, read_mask, resize_mask
 from tests.datasets.imitation import pixels, write_image
 
 
@@ -170,3 +172,106 @@ def test_golden_mask_sizes(request: pytest.FixtureRequest) -> None:
             expected = np.unpackbits(golden[name])[: int(size) ** 2].reshape(int(size), int(size))
             np.testing.assert_array_equal(resize_mask(golden[f"in_{case}"], int(size)), expected, name)
         assert outputs
+
+
+def test_no_program_is_started_whatever_a_file_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.write_text(f"#!/bin/sh\necho called >> {tmp_path / 'called'}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    text = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 50 50\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "x.png").write_text(text)
+    for read in (read_image, read_mask, head):
+        with pytest.raises(ValueError, match=r"x\.png: not a picture of a format that is read"):
+            read(tmp_path / "x.png")
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("format", ["PCX", "TGA", "ICO", "SGI", "JPEG2000"])
+def test_formats_of_no_dataset_are_not_opened(tmp_path: Path, format: str) -> None:
+    Image.new("L", (32, 32), 9).save(tmp_path / "x.png", format=format)
+    with pytest.raises(ValueError, match="not a picture of a format"):
+        read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM"])
+def test_formats_are_told_by_content(tmp_path: Path, format: str) -> None:
+    Image.new("RGB", (8, 6), (10, 20, 30)).save(tmp_path / "x.dat", format=format)
+    assert read_image(tmp_path / "x.dat").size == (8, 6)
+    assert head(tmp_path / "x.dat") == ((8, 6), 1)
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    (tmp_path / "y.png").mkdir()
+    for path in (tmp_path / "x.png", tmp_path / "y.png", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="a folder, pipe or device, not a picture"):
+            read_image(path)
+
+
+@pytest.fixture
+def no_limit_remembered() -> Iterator[None]:
+    _pixel_limit.cache_clear()
+    yield
+    _pixel_limit.cache_clear()
+
+
+@pytest.mark.usefixtures("no_limit_remembered")
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "mistagged.tif"])
+def test_pictures_beyond_the_limit_are_refused_until_it_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name == "mistagged.tif":
+        write_image(tmp_path / name, "TIFF", "RGB")
+    else:
+        Image.new("RGB", (16, 31)).save(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 16 * 31 // 2 - 1)
+    with pytest.raises(ValueError, match=rf"{name}: more than 494 pixels .*ZSAD_MAX_PIXELS") as caught:
+        read_image(tmp_path / name)
+    assert "replace the file" not in str(caught.value)
+    monkeypatch.setenv("ZSAD_MAX_PIXELS", "496")
+    _pixel_limit.cache_clear()
+    assert read_image(tmp_path / name).size == (16, 31)
+    monkeypatch.setenv("ZSAD_MAX_PIXELS", "many")
+    _pixel_limit.cache_clear()
+    with pytest.raises(ValueError, match="ZSAD_MAX_PIXELS=many: write a number of pixels"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("highest", [1, 255, 4095, 4096, 65535])
+@pytest.mark.parametrize("kind", ["grey.png", "grey.tif", "int32.tif", "colour.tif", "mistagged.tif"])
+def test_twelve_bits_in_sixteen_are_refused(tmp_path: Path, highest: int, kind: str) -> None:
+    values = np.zeros((4, 4) if kind[0] in "gi" else (4, 4, 3), np.int32 if kind[0] == "i" else np.uint16)
+    values[1, 1] = highest
+    if kind.endswith(".png"):
+        Image.fromarray(values).save(tmp_path / kind)
+    else:
+        photometric = "rgb" if kind.startswith("colour") else "minisblack"
+        planar = {"planarconfig": "contig"} if values.ndim == 3 else {}
+        tifffile.imwrite(tmp_path / kind, values, photometric=photometric, **planar)
+    if highest < 4096:
+        with pytest.raises(ValueError, match="12-bit camera"):
+            read_image(tmp_path / kind)
+    else:
+        assert np.asarray(read_image(tmp_path / kind)).max() == highest >> 8
+
+
+def test_a_black_grey_picture_of_16_bit_is_black(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "x.png")
+    assert not np.asarray(read_image(tmp_path / "x.png")).any()
+
+
+def test_a_folder_of_masks_is_their_union(tmp_path: Path) -> None:
+    for index in range(2):
+        part = np.zeros((6, 8), np.uint8)
+        part[index * 3, 2:5] = 200 + index
+        Image.fromarray(part).save(tmp_path / f"{index:03}.png")
+    mask = read_mask(tmp_path)
+    assert mask.sum() == 6 and mask[0, 2:5].all() and mask[3, 2:5].all()
+    Image.new("L", (3, 3)).save(tmp_path / "002.png")
+    with pytest.raises(ValueError, match="holds 3 masks that have not one size"):
+        read_mask(tmp_path)

@@ -63,7 +63,7 @@ def test_prepare_open_check(layout: str, tmp_path: Path) -> None:
     assert not folder.standin
     report = check(folder)
     assert report.ok, str(report)
-    assert not report.empty_masks
+    assert "empty" not in report.findings
     assert "PARTIAL" in str(report)
     wanted = CATALOG[KEYS[layout]].expected(protocol)[folder.classes[0].key][1]
     assert f"of {wanted or '1054'} anomalous" in str(report)
