@@ -211,7 +211,7 @@ class _Writer:
                 return
             write_atomically(
                 self._folder.picture_file(stem),
-                lambda place: picture.save(place, "PNG"),
+                lambda place: picture.save(place, "PNG", compress_level=1),
                 "--out",
                 durable=False,
             )

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_erosion
+from scipy.ndimage import maximum_filter, minimum_filter
 
 COLORMAP = "inferno"
 """Of matplotlib; perceptually uniform: brightness rises throughout, so it also reads in grey."""
@@ -41,9 +41,9 @@ def side_by_side(
     enlarged = np.asarray(Image.fromarray(scores).resize(panel.size, Image.Resampling.BILINEAR))
     pixels = np.array(panel)
     width = max(1, round(max(panel.size) / 400))
-    region = enlarged >= contour
-    halo = binary_dilation(region, iterations=width) & ~binary_erosion(region, iterations=2 * width)
-    pixels[halo] = _HALO
-    pixels[region & ~binary_erosion(region, iterations=width)] = _LINE
+    region = (enlarged >= contour).astype(np.uint8)
+    inner, core = (minimum_filter(region, 1 + 2 * by) for by in (width, 2 * width))
+    pixels[maximum_filter(region, 1 + 2 * width) > core] = _HALO
+    pixels[region > inner] = _LINE
     gap = np.full((panel.height, max(4, panel.width // 50), 3), 255, np.uint8)
     return Image.fromarray(np.hstack([pixels, gap, coloured(enlarged, low, high)]))
