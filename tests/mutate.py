@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import gc
 import json
 import os
 import shutil
@@ -51,7 +52,8 @@ SUITES = {
     "bench/": ["tests/bench"],
     "datasets/": ["tests/datasets"],
 }
-HEAVY = "scipy.ndimage sklearn.metrics skimage.measure PIL.Image torchvision open_clip hypothesis"
+_HEAVY = "pytest hypothesis scipy.ndimage sklearn.metrics skimage.measure PIL.Image torchvision open_clip"
+_UNUSED = "cacheprovider xdist anyio unraisableexception threadexception"
 
 _COMPARE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -240,7 +242,8 @@ class _Coverage:
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
         return self._local(frame, event, arg) if frame.f_code.co_filename == self.file else None
 
-    def pytest_sessionstart(self) -> None:
+    def start(self) -> None:
+        """Begin, before anything of the product is imported."""
         sys.settrace(self._trace)
         threading.settrace(self._trace)
 
@@ -275,7 +278,9 @@ def _pytest(tree: Path, arguments: list[str], limit: float, plugin: _Coverage | 
             hypothesis.settings.register_profile("mutants", phases=phases, database=None, derandomize=True)
             hypothesis.settings.load_profile("mutants")
 
-            options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+            if plugin:
+                plugin.start()
+            options = ["-x", "-q", *(word for name in _UNUSED.split() for word in ("-p", f"no:{name}"))]
             code = int(pytest.main([*options, *arguments], plugins=[plugin] if plugin else None))
             if plugin:
                 lines = {number: sorted(tests) for number, tests in plugin.lines.items()}
@@ -357,8 +362,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th mutant only")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    for module in HEAVY.split():
+    for module in _HEAVY.split():
         __import__(module)
+    gc.freeze()  # what the libraries made is not looked through again in every fork
     total: dict[str, int] = {"killed": 0, "survived": 0, "not run": 0}
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder).resolve()

@@ -165,6 +165,8 @@ def test_what_is_not_json_is_not_written(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_folder_is_a_clear_error(tmp_path: Path) -> None:
+    CellStore(tmp_path / "new").ensure_writable()
+    assert list((tmp_path / "new").iterdir()) == []
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BenchError, match="--results"):
         CellStore(tmp_path / "file" / "runs").ensure_writable()
