@@ -139,8 +139,9 @@ def test_cells_are_read_in_the_order_of_their_paths(tmp_path: Path) -> None:
 
 def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
     store = CellStore(tmp_path)
-    written = json.loads(store.write(cell(class_key="电路"), {"metrics": {}}).read_text(encoding="utf-8"))
-    assert written == {"schema": 1, "key": cell(class_key="电路").key, "metrics": {}}
+    text = store.write(cell(class_key="电路"), {"metrics": {}}).read_text(encoding="utf-8")
+    assert text.count("\n") == 5, "one thing a line: people read it and compare two"
+    assert json.loads(text) == {"schema": 1, "key": cell(class_key="电路").key, "metrics": {}}
     assert "电路" in store.fail(cell(class_key="电路"), "why", "trace").read_text(encoding="utf-8")
     failure = json.loads(store.fail(cell(), "why", "trace").read_text())
     assert failure == {
