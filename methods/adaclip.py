@@ -306,17 +306,17 @@ class AdaCLIP(ZeroShotDetector):
     )
 
     defaults: ClassVar[Mapping[str, Any]] = {
-        "backbone": "ViT-L-14-336",
+        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose patch tokens are compared, from 1
         "prompting_depth": 4,  # prompted blocks
         "prompting_length": 5,  # prompt tokens in each
         "prompting_branch": "VL",  # V: vision tower, L: text tower
         "prompting_type": "SD",  # S: static, D: made from the image; both are added
-        "use_hsf": True,
-        "k_clusters": 20,
-        "kmeans_seed": 111,
-        "sigma": 4.0,
+        "use_hsf": True,  # hybrid semantic fusion: the image score also takes the most abnormal patches
+        "k_clusters": 20,  # clusters of each image's most abnormal patches
+        "kmeans_seed": 111,  # of the clustering, for every image anew
+        "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
         # The official dice loss takes every row of a map for a map of its own: a slip that the published
         # weights were trained with. `image` is what was meant.
         "dice": "row",

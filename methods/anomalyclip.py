@@ -144,7 +144,7 @@ class AnomalyCLIP(ZeroShotDetector):
     notes = "the released weights give the authors' logs, not the paper's digits exactly"
 
     defaults: ClassVar[Mapping[str, Any]] = {
-        "backbone": "ViT-L-14-336",
+        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         # Blocks whose local features are compared, from 1; their maps are summed. The authors' test
         # programs default to 6, 12, 18, 24, but every published number was made with the last one.
@@ -153,8 +153,8 @@ class AnomalyCLIP(ZeroShotDetector):
         "depth": 9,  # text blocks 1 .. depth - 1 (from 0) get learned tokens of their own
         "t_n_ctx": 4,  # how many positions these overwrite
         "dpam_layer": 20,  # the authors' count: dpam_layer - 1 blocks at the end have two paths
-        "sigma": 4.0,
-        "temperature": 0.07,
+        "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
+        "temperature": 0.07,  # divides the similarities before the softmax
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "multilayer": {"layers": (6, 12, 18, 24)},

@@ -47,8 +47,11 @@ class ZeroShotDetector(nn.Module, ABC):
 
     version: ClassVar[int] = 1
     """Part of every cell's key: raise it when a change of code changes numbers."""
-    defaults: ClassVar[Mapping[str, Any]] = {"image_size": 224}
-    """Every knob that can change a number, with the paper's value. Always has `image_size`."""
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "image_size": 224,  # side of the square network input and of the anomaly maps, in pixels
+    }
+    """Every knob that can change a number, with the paper's value. Always has `image_size`. `list` shows
+    the comment behind an option as its meaning."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named option sets, for example ablations: `run --methods key:preset`. `mini` is the demo's."""
     sources: ClassVar[Mapping[str, str] | None] = None

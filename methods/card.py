@@ -37,6 +37,7 @@ class Card:
     licence: str = ""
     notes: str = ""
     presets: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> options, also where the preset changes more than options."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, Any] = field(default_factory=dict)
     target_options: Mapping[str, Any] = field(default_factory=dict)

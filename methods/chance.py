@@ -14,7 +14,10 @@ class Chance(ZeroShotDetector):
 
     title = "Chance"
     notes = "random numbers: AUROC 50 up to sampling noise"
-    defaults = {"image_size": 224, "seed": 0}
+    defaults = {
+        "image_size": 224,
+        "seed": 0,  # of the random numbers
+    }
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Prediction:
         """Draw scores (B,) and maps (B, S, S) in [0, 1); the same image always gets the same."""

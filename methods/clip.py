@@ -39,10 +39,10 @@ class Clip(ZeroShotDetector):
     notes = "A baseline of this suite's own making, not an official implementation of any paper's CLIP row."
 
     defaults: ClassVar[Mapping[str, Any]] = {
-        "backbone": "ViT-L-14-336",
+        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 336,
-        "temperature": 0.01,  # OpenAI's logit scale is 100
-        "quick_gelu": True,  # as OpenAI trained the weights
+        "temperature": 0.01,  # divides the similarities before the softmax; OpenAI's logit scale is 100
+        "quick_gelu": True,  # QuickGELU instead of GELU, as OpenAI trained the weights
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "518": {"image_size": 518},  # the size at which the methods built on it run

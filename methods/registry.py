@@ -138,7 +138,7 @@ def _scan(here: Path, folders: tuple[Path, ...]) -> _Findings:
         package = f"zsad_methods_{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
         packages[package] = folder
         _make_package(package, folder)
-    reader = Reader(packages)
+    reader = Reader(packages, transparent=("Preset",))
     entries: dict[str, _Entry] = {}
     broken: dict[str, str] = {}
     claimed: dict[str, Path] = {}

@@ -84,9 +84,9 @@ class Found:
 class Reader:
     """Follows names through the files of packages, without importing any."""
 
-    def __init__(self, packages: Mapping[str, Path]) -> None:
-        """Read modules of `packages`: dotted name -> folder."""
-        self.packages = packages
+    def __init__(self, packages: Mapping[str, Path], transparent: tuple[str, ...] = ()) -> None:
+        """Read `packages` (name -> folder); a call of a name in `transparent` is its first argument."""
+        self.packages, self.transparent = packages, transparent
         self._modules: dict[str, Module | None] = {}
 
     def module(self, name: str) -> Module | None:
@@ -193,6 +193,8 @@ class Reader:
             left, right = of(node.left), of(node.right)
             with suppress(TypeError):
                 result = left + right if isinstance(node.op, ast.Add) else left | right
+        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in self.transparent:
+            result = of(node.args[0])
         elif isinstance(node, ast.Name | ast.Attribute):
             target = self.resolve(found.module, node, found.owner)
             result = self.value(target) if target is not None and target.node is not node else COMPUTED

@@ -173,14 +173,14 @@ class Tipsomaly(ZeroShotDetector):
     notes = "the paper does not say which class token its table shows; both scores are kept"
 
     defaults = {
-        "backbone": "l14",
+        "backbone": "l14",  # of TIPS
         "image_size": 518,
-        "sigma": 4.0,
-        "n_prompt": 8,
-        "prompt_type": "industrial",
-        "prompt_learning": "concat",
-        "decoupled": True,
-        "local_evidence": True,
+        "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
+        "n_prompt": 8,  # learned prompt tokens
+        "prompt_type": "industrial",  # the ensemble of sentences
+        "prompt_learning": "concat",  # concat, sumate, entire_learnable or none (fixed prompts alone)
+        "decoupled": True,  # the image is judged by fixed prompts, its patches by learned ones
+        "local_evidence": True,  # the largest value of the map is part of the image score
         "cls_token": 2,  # TIPS trains the second one on captions that say where things are
     }
     presets = {

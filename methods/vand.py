@@ -80,11 +80,11 @@ class Vand(ZeroShotDetector):
     notes = "Numbers follow the released code: exact GELU on weights trained with QuickGELU, 518 px."
 
     defaults: ClassVar[Mapping[str, Any]] = {
-        "backbone": "ViT-L-14-336",
+        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose outputs are compared, counted from 1
         "temperature": 0.01,  # the code's constant factor 100; CLIP's own logit scale is not read
-        "quick_gelu": False,  # the code drops it when the size is not the pretrained one
+        "quick_gelu": False,  # QuickGELU, not GELU; the code drops it when the size is not the pretrained one
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "native": {"image_size": 336, "quick_gelu": True},  # what the code does at CLIP's own size

@@ -65,14 +65,14 @@ class WinClip(ZeroShotDetector):
     )
 
     defaults: ClassVar[Mapping[str, Any]] = {
-        "backbone": "ViT-B-16-plus-240",
+        "backbone": "ViT-B-16-plus-240",  # of OpenCLIP, after 31 epochs on LAION-400M; -e32: after 32
         "image_size": 240,
         "windows": (2, 3),  # sides of the windows, in patches
-        "temperature": 0.07,
-        "templates": "reference",
+        "temperature": 0.07,  # divides the similarities before the softmax
+        "templates": "reference",  # the sentences: of the re-implementation, or of the paper
         "normalise_each": False,  # give every sentence the same weight before averaging
-        "underscores_as_spaces": False,
-        "quick_gelu": False,
+        "underscores_as_spaces": False,  # in the names of objects
+        "quick_gelu": False,  # QuickGELU instead of GELU
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # What may separate the re-implementation from the paper.

@@ -99,13 +99,16 @@ def _method(card: Card) -> str:
     facts += [(f"preset {name}", _settings(options)) for name, options in card.presets.items()]
     facts += [(name, str(COMPUTED)) for name in card.computed]
     facts.append(("file", "" if registry.file_digest(card.key) is None else str(card.path)))
-    options = [(each.name, repr(each.default), _allowed(each), each.meaning) for each in card.options]
+    options = [(each.name, _shown(each.default), _allowed(each), each.meaning) for each in card.options]
     return (
         f"{card.key}\n"
         + tabulate([fact for fact in facts if fact[1]], tablefmt="plain", maxcolwidths=[None, 90])
         + "\n\n"
         + tabulate(
-            options, headers=("option", "default", "values", "meaning"), maxcolwidths=[None, 30, 30, 60]
+            options,
+            disable_numparse=True,
+            headers=("option", "default", "values", "meaning"),
+            maxcolwidths=[None, 30, 30, 60],
         )
     )
 
@@ -113,7 +116,14 @@ def _method(card: Card) -> str:
 def _settings(options: object) -> str:
     if not isinstance(options, Mapping):
         return str(options)
-    return ", ".join(f"{name}={value}" for name, value in options.items())
+    return ", ".join(f"{name}={_shown(value)}" for name, value in options.items())
+
+
+def _shown(value: object) -> str:
+    """Return an option's value as `--set` takes it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return ",".join(map(_shown, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _allowed(option: Option) -> str:
@@ -122,9 +132,7 @@ def _allowed(option: Option) -> str:
         return "true or false"
     kinds = {int: "whole number", float: "number", tuple: "list A,B,...", list: "list A,B,...", str: "word"}
     kind = kinds.get(type(option.default), "")
-    used = " ".join(
-        ",".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in option.others
-    )
+    used = " ".join(map(_shown, option.others))
     return f"{kind}, such as {used}" if kind and used.strip() else kind
 
 

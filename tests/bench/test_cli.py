@@ -13,7 +13,9 @@ import pytest
 
 from bench.cli import VERBS, main
 from bench.demo.standin import stand_in_folders
+from bench.run.protocol import parse_methods
 from bench.store.cells import CellStore
+from methods import registry
 from tests.bench.conftest import make_mvtec_layout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +158,19 @@ def test_methods_from_another_folder_are_listed_and_run(
     assert "worse.py cannot be read" in said.err
     assert "1 were there" in said.out
     assert run("list", "own") == 2  # without the folder it is not there
+
+
+@pytest.mark.parametrize("key", registry.keys())
+def test_the_options_listed_can_be_set_as_shown_and_change_nothing(
+    key: str, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("list", key) == 0
+    lines = capsys.readouterr().out.partition("\noption")[2].splitlines()[2:]
+    words = [line.split() for line in lines if line[:1].strip()]
+    shown = {row[0]: row[1] for row in words}
+    assert shown.keys() == registry.card(key).defaults.keys()
+    (request,) = parse_methods([key], shown)
+    assert request.options(None) == registry.find(key).resolve({})
 
 
 BAD_REQUESTS = [

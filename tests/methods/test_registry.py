@@ -194,13 +194,16 @@ def test_a_card_says_what_the_class_says(key: str) -> None:
     card, detector = registry.card(key), registry.find(key)
     for name in ("title", "paper", "code", "licence", "notes"):
         assert getattr(card, name) == getattr(detector, name)
-    for name in ("presets", "defaults", "target_options", "selected_on"):
+    for name in ("defaults", "target_options", "selected_on"):
         assert getattr(card, name) == getattr(detector, name)
+    presets = {name: getattr(preset, "options", preset) for name, preset in detector.presets.items()}
+    assert card.presets == presets
     assert card.sources == (detector.sources or {})
     assert card.computed == ()
     assert card.learns == (detector.recipe is not None)
     assert card.keeps_features == (detector.encoder_options is not None)
     assert [option.name for option in card.options] == list(detector.defaults)
+    assert [option.name for option in card.options if not option.meaning] == []
 
 
 def test_a_card_follows_names_and_marks_what_is_computed(folder: Path) -> None:
@@ -208,6 +211,8 @@ def test_a_card_follows_names_and_marks_what_is_computed(folder: Path) -> None:
         folder,
         mine="""
 from methods.clip import Clip
+def Preset(options, recipe):
+    return options
 SIZES = {"small": {"image_size": 14}}
 BIG = "big"
 class Mine(Clip):
@@ -220,7 +225,7 @@ class Mine(Clip):
         "chance": len("abc"),
         "parts": (1, len("ab")),
     }
-    presets = SIZES | {"many": {"steps": 9}} | {BIG: {"steps": 3}}
+    presets = SIZES | {"many": Preset({"steps": 9}, recipe=None)} | {BIG: {"steps": 3}}
     target_options = {name: {"steps": 4} for name in ("visa",)}
     recipe = None
 """,
@@ -238,5 +243,5 @@ class Mine(Clip):
     options = {option.name: option for option in card.options}
     assert options["steps"].meaning == "How many steps it takes, from 1"
     assert options["steps"].others == (9,)
-    assert options["temperature"].meaning == "OpenAI's logit scale is 100"
+    assert "OpenAI's logit scale is 100" in options["temperature"].meaning
     assert options["image_size"].others == (14,)
