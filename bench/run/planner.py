@@ -111,8 +111,11 @@ def how_to_get(request: MethodRequest, files: Iterable[WeightFile], source: str 
     if source and all(file.trained_here and file.name not in mini.names() for file in files):
         datasets, _, seed = source.partition("~")
         options = "".join(f" --set {name}={value}" for name, value in sorted(request.overrides.items()))
-        command = f"--methods {request.word}{options} --source {datasets.replace('+', ' ')} --seed {seed}"
-        return f"Nobody published them: train them with `run_bench.py train {command}`"
+        sources = datasets.replace("+", " ")
+        return (
+            "Nobody published them: train them with "
+            f"`run_bench.py train --methods {request.word}{options} --source {sources} --seed {seed}`"
+        )
     return f"Get them with `run_bench.py weights --methods {request.word} --fetch`"
 
 

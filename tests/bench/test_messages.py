@@ -42,7 +42,7 @@ SHOWN = sorted(
 def test_commands_are_found_in_messages_and_examples() -> None:
     assert len(SHOWN) > 50
     assert {command.split()[0] for _, command in SHOWN} >= set(VERBS)
-    assert any(file.startswith("methods/") and "train --methods 1" in command for file, command in SHOWN)
+    assert any(file.startswith("methods/") and command.startswith("train") for file, command in SHOWN)
 
 
 @pytest.mark.parametrize(("file", "command"), SHOWN)
