@@ -22,13 +22,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.run.collect import ahead, batches, choose_device
+from bench.run.machine import ahead, batches, choose_device
 from bench.run.planner import Library
-from bench.run.protocol import MethodRequest, chosen_source, parse_methods
+from bench.run.protocol import MethodRequest, parse_methods, setup
 from bench.show.pictures import side_by_side, tinted
 from bench.store.digests import DigestCache
 from datasets.images import read_image
 from methods.base import ZeroShotDetector
+from methods.source import Source
 
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a PIL image or an array; `as_rgb` says how each is read."""
@@ -256,7 +257,8 @@ def load_method(
     (request,) = parse_methods([method], {})
     request = MethodRequest(request.key, request.preset, {**request.overrides, **(options or {})})
     library = Library(Path(weights_root), DigestCache())
-    return load_request(request, library, choose_device(device), source=source)
+    trained_on = Source.parse(source) if source else None
+    return load_request(request, library, choose_device(device), source=trained_on)
 
 
 def load_request(
@@ -265,18 +267,18 @@ def load_request(
     device: torch.device,
     *,
     target: str | None = None,
-    source: str | None = None,
+    source: Source | None = None,
 ) -> LoadedMethod:
     """Load a method with the weights and options that the protocol gives `target` (None: any picture)."""
     detector = request.detector
     if detector.privileged:
         raise BenchError(f"{request.key} must be told the truth; it cannot be asked about pictures")
-    options, trained_on = request.options(target), chosen_source(request, target or "*", source)
+    options, trained_on, _ = setup(request, target or "*", source)
     found = library.find(request, options, trained_on)
     identity = {
         "method": request.key,
         "method_version": detector.version,
-        "source": trained_on,
+        "source": str(trained_on) if trained_on else None,
         "options": options,
         "weights": found.digests,
     }

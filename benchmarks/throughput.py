@@ -25,8 +25,9 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.demo.untrained import write_untrained
-from bench.run.collect import PRECISIONS, choose_device
-from bench.run.protocol import MethodRequest, chosen_source, parse_methods
+from bench.run.collect import PRECISIONS
+from bench.run.machine import choose_device
+from bench.run.protocol import MethodRequest, parse_methods, setup
 from datasets.images import read_image
 from methods.base import Prediction, ZeroShotDetector
 from metrics import PixelMetrics
@@ -81,8 +82,7 @@ def measure(
 ) -> str:
     """Return one row of the table as JSON."""
     device = torch.device(device_name)
-    options = request.options(None)
-    files = request.detector.files(options, chosen_source(request, "*", None))
+    options, _, files = setup(request, "*")
     model = request.detector.load({role: root / file.name for role, file in files.items()}, **options)
     model = model.to(device).eval().requires_grad_(False)
     picture = _picture()

@@ -18,12 +18,13 @@ from tabulate import tabulate
 
 from bench.demo.standin import stand_in_folders
 from bench.demo.untrained import write_untrained
-from bench.run.collect import Machine
 from bench.run.features import FeatureCache
+from bench.run.machine import Machine
 from bench.run.planner import Library
 from bench.run.protocol import MethodRequest
 from bench.store.digests import DigestCache
-from bench.study.train import TrainJob, TrainListener, make_job, train
+from bench.study.job import TrainJob, make_job
+from bench.study.train import TrainListener, train
 
 
 class Clock(TrainListener):

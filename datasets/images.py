@@ -82,14 +82,15 @@ def binarise(image: Image.Image, threshold: int, path: Path) -> NDArray[np.uint8
     return (np.asarray(image.convert("L")) > threshold).astype(np.uint8)
 
 
-def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def resize_mask(mask: NDArray[np.uint8], size: int, *, nearest: bool = False) -> NDArray[np.uint8]:
     """Resize a mask (H, W) to the evaluation square (size, size) as the published codes do; values 0, 1.
 
     Non-zero becomes 255, the grey picture is resized bilinearly with Pillow's anti-aliasing (torchvision's
-    default on a picture), and what is above half is foreground. Thin defects may vanish.
+    default on a picture), and what is above half is foreground. Thin defects may vanish. `nearest` takes
+    Pillow's nearest neighbour instead.
     """
     picture = Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8))
-    resized = picture.resize((size, size), Image.Resampling.BILINEAR)
+    resized = picture.resize((size, size), Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR)
     return (np.asarray(resized) > 127).astype(np.uint8)
 
 

@@ -9,14 +9,15 @@ from datasets.images import read_image, read_mask
 from datasets.samples import ClassData, Sample
 
 
-def draw_four(data: ClassData, rng: np.random.Generator, *, by_species: bool) -> list[Sample]:
+def draw_four(data: ClassData, rng: np.random.Generator, *, of: str) -> list[Sample]:
     """Draw four samples of the class, with repetition.
 
-    `by_species` draws a kind of defect first (normal is one of them), then one of its images, as VAND
-    does; otherwise all images are equally likely, as with AdaCLIP.
+    `of` says from which: "all" images are equally likely, as with AdaCLIP; "defects" draws a kind of defect
+    first (normal is one of them), then one of its images, as VAND does; or "anomalous" images alone.
     """
-    if not by_species:
-        return [data.samples[index] for index in rng.integers(len(data.samples), size=4)]
+    if of != "defects":
+        among = [sample for sample in data.samples if of == "all" or sample.label]
+        return [among[index] for index in rng.integers(len(among), size=4)]
     species = sorted({(sample.label, sample.specie) for sample in data.samples})
     drawn = []
     for index in rng.integers(len(species), size=4):

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from methods import states
 from methods.backbones import clip
-from methods.base import Features, Prediction, ZeroShotDetector
+from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal, state_of
+from methods.learning import Recipe, Stage, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import (
     ABNORMAL_STATES,
@@ -340,14 +340,18 @@ class AdaCLIP(ZeroShotDetector):
     }
 
     recipe = Recipe(
-        epochs=5,
-        batch_size=1,
-        learning_rate=0.01,
-        betas=(0.5, 0.999),
-        weight_decay=0.01,
-        optimiser=torch.optim.AdamW,
-        losses={"image": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
-        mosaic={"mvtec": 0.2},
+        stages=(
+            Stage(
+                epochs=5,
+                batch_size=1,
+                learning_rate=0.01,
+                betas=(0.5, 0.999),
+                weight_decay=0.01,
+                optimiser=torch.optim.AdamW,
+                losses={"image": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+                mosaic={"mvtec": 0.2},
+            ),
+        ),
         seed=111,
     )
 
@@ -493,21 +497,19 @@ class AdaCLIP(ZeroShotDetector):
             maps = self.raw_maps(parts.logits.mean(dim=1))[:, 1]
             return scores, gaussian_smooth(maps, self.options["sigma"])
 
-    def loss(
-        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the loss terms, scalars, with labels (B,) and masks (B, S, S) of 0 and 1."""
-        parts = self.look(features, prompts)
+    def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms, scalars."""
+        parts = self.look(features, batch.prompts)
         with torch.autocast(parts.image.device.type, enabled=False):
             semantic = self.fuse(parts) if self.options["use_hsf"] else None
             layers = [self.raw_maps(logits) for logits in parts.logits.unbind(1)]
             # With "row", a map's rows are taken for maps of their own.
             last = 1 if self.options["dice"] == "row" else 0
             normal, abnormal = ([each[:, state].flatten(0, last) for each in layers] for state in (0, 1))
-            masks = masks.float()
+            masks = batch.masks.float()
             target = masks.flatten(0, last)
             return {
-                "image": focal(self.image_logits(parts, semantic).softmax(dim=-1), labels),
+                "image": focal(self.image_logits(parts, semantic).softmax(dim=-1), batch.labels),
                 "focal": torch.stack([focal(each, masks) for each in layers]).sum(),
                 "dice_abnormal": torch.stack([dice(each, target) for each in abnormal]).sum(),
                 "dice_normal": torch.stack([dice(each, 1 - target) for each in normal]).sum(),

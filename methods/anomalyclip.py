@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from methods import states
 from methods.backbones import clip
-from methods.base import Features, Prediction, ZeroShotDetector
+from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal, state_of
+from methods.learning import Recipe, Stage, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.weights import WeightFile
 
@@ -165,11 +165,15 @@ class AnomalyCLIP(ZeroShotDetector):
 
     encoder_options = ("backbone", "image_size", "layers", "dpam_layer")
     recipe = Recipe(
-        epochs=15,
-        batch_size=8,
-        learning_rate=1e-3,
-        betas=(0.5, 0.999),
-        losses={"focal": 4.0, "dice_abnormal": 4.0, "dice_normal": 4.0, "image": 1.0},
+        stages=(
+            Stage(
+                epochs=15,
+                batch_size=8,
+                learning_rate=1e-3,
+                betas=(0.5, 0.999),
+                losses={"focal": 4.0, "dice_abnormal": 4.0, "dice_normal": 4.0, "image": 1.0},
+            ),
+        ),
         seed=111,
     )
 
@@ -328,18 +332,16 @@ class AnomalyCLIP(ZeroShotDetector):
             maps = upsample(abnormal, self.image_size, align_corners=False).sum(dim=1)
             return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
 
-    def loss(
-        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the loss terms, scalars, with labels (B,) and masks (B, S, S) of 0 and 1."""
+    def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms, scalars."""
         with torch.autocast(features["image"].device.type, enabled=False):
-            text, masks = self.text_features(), masks.float()
+            text, masks = self.text_features(), batch.masks.float()
             layers = [
                 upsample(each, self.image_size, align_corners=False)
                 for each in self.patch_probabilities(features, text)
             ]
             return {
-                "image": F.cross_entropy(self.image_logits(features, text), labels.long()),
+                "image": F.cross_entropy(self.image_logits(features, text), batch.labels.long()),
                 "focal": torch.stack([focal(each, masks) for each in layers]).sum(),
                 "dice_abnormal": torch.stack([dice(each[:, 1], masks) for each in layers]).sum(),
                 "dice_normal": torch.stack([dice(each[:, 0], 1 - masks) for each in layers]).sum(),

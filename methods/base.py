@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import Mapping, Sequence
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from methods.learning import Recipe
 from methods.weights import WeightFile
 
 Features = dict[str, Tensor]
-"""What a frozen encoder says of a batch of images: named tensors, each with the batch axis first."""
+"""What a frozen encoder computes of a batch of images: named tensors, each with the batch axis first."""
 
 
 class Prediction(NamedTuple):
@@ -30,12 +32,78 @@ class Prediction(NamedTuple):
     """Further image scores (B,) by name, stored beside the first; for example one per class token."""
 
 
+class TrainingBatch(NamedTuple):
+    """What is known of the B images of a training step."""
+
+    prompts: Sequence[str]
+    """The objects' names."""
+    labels: Tensor
+    """(B,), 0 normal, 1 anomalous."""
+    masks: Tensor
+    """(B, S, S) of 0 and 1, uint8."""
+    stage: str = ""
+    """Name of the recipe's stage."""
+
+
+class ImageSet(ABC):
+    """All unlabelled images of one class, as a transductive method sees them."""
+
+    digests: Sequence[str]
+    """A digest of each image's content: for an order that depends on nothing else."""
+    budget: int
+    """Bytes that the method may hold at once."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.digests)
+
+    @abstractmethod
+    def features(self, indices: Sequence[int], names: Sequence[str] | None = None) -> Features:
+        """Return what `encode` computed of these images, of all names or some; as often as asked."""
+
+
+class LoadedSet(ImageSet):
+    """A few images whose features are in memory."""
+
+    def __init__(self, features: Features, budget: int = 1 << 30) -> None:
+        """Take the features of all N images."""
+        self._features, self.budget = features, budget
+        rows = zip(*(features[name].cpu() for name in sorted(features)), strict=True)
+        self.digests = [_digest(row) for row in rows]
+
+    def features(self, indices: Sequence[int], names: Sequence[str] | None = None) -> Features:
+        """Return the features of these images, of all names or some."""
+        return {name: self._features[name][list(indices)] for name in names or self._features}
+
+
+def _digest(tensors: Sequence[Tensor]) -> str:
+    whole = hashlib.sha256()
+    for tensor in tensors:
+        whole.update(tensor.contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named variant: the options it sets, and what its paper does otherwise under it.
+
+    None: as the method does. Its `target_options` go before its own options.
+    """
+
+    options: Mapping[str, Any]
+    sources: Mapping[str, str] | None = None
+    target_options: Mapping[str, Mapping[str, Any]] | None = None
+    selected_on: Mapping[str, Sequence[str]] | None = None
+    recipe: Recipe | None = None
+
+
 class ZeroShotDetector(nn.Module, ABC):
     """One method: the subclass in `methods/<key>.py` that declares a `title` (see `methods.registry`).
 
     Implement `forward`; or, when the image encoder is frozen and unprompted, split it into `encode` and
-    `score`, so that features can be computed once and scored many times. Results must not depend on how
-    images are batched or ordered. A method never sees dataset files, labels or masks at test time.
+    `score`, so that features can be computed once and scored many times; or, for a transductive method,
+    `encode` and `judge`. Results must not depend on how images are batched or ordered. A method never sees
+    dataset files, labels or masks at test time.
     """
 
     title: ClassVar[str]
@@ -52,18 +120,27 @@ class ZeroShotDetector(nn.Module, ABC):
     }
     """Every knob that can change a number, with the paper's value. Always has `image_size`. `list` shows
     the comment behind an option as its meaning."""
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {}
     """Named option sets, for example ablations: `run --methods key:preset`. `mini` is the demo's."""
     sources: ClassVar[Mapping[str, str] | None] = None
     """Target -> what its weights were trained on ("*": any other target); None: nothing is learned."""
     target_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Target -> options the paper uses there, for example another prompt ensemble on medical images."""
+    source_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Source -> options the paper uses with what was trained there, in training and, below those of the
+    target, in scoring."""
     selected_on: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Source -> targets whose test images chose the published checkpoint (an epoch, say)."""
     recipe: ClassVar[Recipe | None] = None
     """How the paper trains what it learns; None: nothing is learned. See `begin`, `learned` and `loss`."""
     encoder_options: ClassVar[Sequence[str] | None] = None
     """Options that `preprocess` and `encode` depend on; None: its features must not be cached."""
+    transductive: ClassVar[bool] = False
+    """True: `judge` sees all unlabelled images of a class together. Ranked only among its kind."""
+    class_normalised: ClassVar[bool] = False
+    """True: `finish` makes the final image scores of the whole class's. Ranked only among its kind."""
+    training_masks: ClassVar[Literal["bilinear", "nearest"]] = "bilinear"
+    """How masks are brought to the input size in training; bilinear is cut above one half."""
     privileged: ClassVar[bool] = False
     """True only for the oracle: `reveal` is called with the truth before `forward`. Never ranked."""
 
@@ -81,6 +158,19 @@ class ZeroShotDetector(nn.Module, ABC):
                 f"{cls.__name__} has no option {', '.join(unknown)}; it has {', '.join(sorted(cls.defaults))}"
             )
         return {**cls.defaults, **options}
+
+    @classmethod
+    def preset(cls, name: str | None) -> Preset:
+        """Return the preset (None: no preset) with what it leaves out filled in from the method."""
+        found = cls.presets[name] if name else {}
+        given = found if isinstance(found, Preset) else Preset(found)
+        return Preset(
+            given.options,
+            cls.sources if given.sources is None else given.sources,
+            {} if given.target_options is None else given.target_options,
+            cls.selected_on if given.selected_on is None else given.selected_on,
+            cls.recipe if given.recipe is None else given.recipe,
+        )
 
     @classmethod
     def source_for(cls, target: str, options: Mapping[str, Any]) -> str | None:
@@ -116,8 +206,14 @@ class ZeroShotDetector(nn.Module, ABC):
         return to_tensor(image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR))
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Prediction:
-        """Score images (B, 3, S, S); `prompts` holds the object's name for each of the B images."""
-        return self.score(self.encode(images), prompts)
+        """Score images (B, 3, S, S); `prompts` holds the object's name for each of the B images.
+
+        A transductive method judges them as one set.
+        """
+        if not self.transductive:
+            return self.score(self.encode(images), prompts)
+        parts = list(self.judge(LoadedSet(self.encode(images)), prompts[0]))
+        return joined(parts)
 
     def encode(self, images: Tensor) -> Features:
         """Return what depends on the images alone and on nothing learned; may be cached for many scorings."""
@@ -126,6 +222,21 @@ class ZeroShotDetector(nn.Module, ABC):
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Finish `encode`'s features to scores and maps."""
         raise NotImplementedError(f"{type(self).__name__} implements neither forward nor encode and score")
+
+    def judge(self, images: ImageSet, prompt: str) -> Iterator[Prediction]:
+        """Yield predictions for consecutive images of the class, in the set's order. Transductive only.
+
+        Nothing may depend on the order or on how much is encoded at once, but for the last bits. Raises
+        `ValueError` for a set that is too small.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not transductive")
+
+    def finish(self, also: Mapping[str, Tensor]) -> Tensor:
+        """Return the final image scores (N,) of all images of a class, from their `also` scores (N,) each.
+
+        Called where `class_normalised`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not normalise over the class")
 
     @classmethod
     def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
@@ -136,17 +247,37 @@ class ZeroShotDetector(nn.Module, ABC):
         """Return what is trained and saved, by the names it is saved under."""
         return {}
 
-    def loss(
-        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the loss terms that `recipe.losses` weighs, for `encode`d images of a batch.
+    def augment(
+        self, image: Image.Image, mask: np.ndarray, stage: str, generator: torch.Generator
+    ) -> tuple[Image.Image, np.ndarray]:
+        """Change an RGB picture and its mask (H, W), uint8 of 0 and 1, together, before `preprocess`.
 
-        Object names `prompts` (B), `labels` (B,) and `masks` (B, S, S) of 0 and 1.
+        All randomness comes from `generator` (on the CPU), which belongs to this sample in this epoch alone.
+        Called in stages of the recipe that say `augments`.
         """
+        return image, mask
+
+    def augment_input(
+        self, image: Tensor, mask: np.ndarray, stage: str, generator: torch.Generator
+    ) -> tuple[Tensor, np.ndarray]:
+        """Change a network input (3, S, S) and its mask (S, S) together, after `augment` and `preprocess`."""
+        return image, mask
+
+    def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms that the stage of `recipe` weighs, for `encode`d images of a batch."""
         raise NotImplementedError(f"{type(self).__name__} learns nothing")
 
     def reveal(self, labels: Tensor, masks: Tensor) -> None:
         """Take the truth of the next batch: labels (B,) and masks (B, S, S). Only the oracle listens."""
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """Return predictions for consecutive images as one."""
+    return Prediction(
+        torch.cat([part.scores for part in parts]),
+        torch.cat([part.maps for part in parts]),
+        {name: torch.cat([part.also[name] for part in parts]) for name in parts[0].also},
+    )
 
 
 def to_tensor(image: Image.Image) -> Tensor:

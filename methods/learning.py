@@ -1,49 +1,146 @@
-"""Training: what the recipes of several papers share, each exactly once."""
+"""Training: recipes and the losses that several papers share, each exactly once."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 
+class Schedule(Protocol):
+    """The learning rate over a stage; a pure function, so that a resumed training needs no state of it."""
+
+    def __call__(self, base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """Return the rate of step `step` (from 0) for a parameter whose recipe says `base`."""
+
+
 @dataclass(frozen=True)
-class Recipe:
-    """How a paper trains what it learns; everything here changes the trained weights."""
+class Cosine:
+    """From the base rate down half a cosine to `floor`, once over the stage."""
+
+    floor: float
+    per: Literal["epoch", "step"]
+
+    def __call__(self, base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """Return the rate of step `step` (from 0)."""
+        done = step // steps_per_epoch / epochs if self.per == "epoch" else step / (steps_per_epoch * epochs)
+        return self.floor + (base - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """The rate is multiplied by `factor` at each of `steps`, counted from the start of the stage."""
+
+    steps: tuple[int, ...]
+    factor: float
+
+    def __call__(self, base: float, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """Return the rate of step `step` (from 0)."""
+        return base * self.factor ** sum(step >= each for each in self.steps)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training: what moves, towards what, how fast. All of it changes the trained weights."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     losses: Mapping[str, float]
     """Weight of each term of the method's `loss` in the sum that is minimised; a term not named has 0."""
+    name: str = ""
+    """Told to `loss` and to `augment`; needed where there are several stages."""
+    learns: Sequence[str] = ("*",)
+    """Patterns (`fnmatch`) of the learned names that this stage trains; the others stay as they are."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     optimiser: type[torch.optim.Optimizer] = torch.optim.Adam
-    seed: int = 0
     epochs_on: Mapping[str, int] = field(default_factory=dict)
     """Source -> epochs, where a source is not trained for `epochs`."""
+    rate_on: Mapping[str, float] = field(default_factory=dict)
+    """Source -> learning rate, where it is not `learning_rate`."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Pattern -> learning rate of the learned names that match, whatever the source."""
+    schedule: Schedule | None = None
+    """None: the rates are constant."""
+    clip: Mapping[str, float] = field(default_factory=dict)
+    """Pattern -> largest norm of the gradient of each tensor that matches, each on its own."""
     mosaic: Mapping[str, float] = field(default_factory=dict)
     """Dataset -> probability that a sample becomes a 2 x 2 mosaic of images of its class."""
-    mosaic_by_species: bool = False
-    """Whether a tile's kind of defect is drawn before its image; else all images are equally likely."""
+    mosaic_of: Literal["all", "defects", "anomalous"] = "all"
+    """Tiles are drawn from all images; after their kind of defect was drawn; or from anomalous ones only."""
+    augments: bool = False
+    """Whether `augment` changes pictures in this stage: then no features are kept."""
+    when: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Option -> the values of it under which this stage takes place; empty: always."""
 
     def epochs_for(self, source: str) -> int:
-        """Return the number of epochs on `source`."""
+        """Return the number of epochs on `source` (a `Source.key`)."""
         return self.epochs_on.get(source, self.epochs)
 
-    def make_optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimiser of `parameters`."""
-        settings: dict[str, Any] = {
-            "lr": self.learning_rate,
-            "betas": self.betas,
-            "weight_decay": self.weight_decay,
-        }
-        return self.optimiser(list(parameters), **settings)
+    def trained(self, learned: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """Return those of the learned tensors that this stage trains."""
+        return {name: each for name, each in learned.items() if _matching(name, self.learns)}
+
+    def make_optimiser(
+        self, learned: Mapping[str, nn.Parameter], source: str = ""
+    ) -> torch.optim.Optimizer | None:
+        """Return the optimiser of what this stage trains, one group a learning rate; None for nothing.
+
+        Every group remembers its rate before any schedule as `base`.
+        """
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.trained(learned).items():
+            usual = self.rate_on.get(source, self.learning_rate)
+            pattern = _matching(name, self.rates)
+            groups.setdefault(self.rates[pattern] if pattern else usual, []).append(parameter)
+        if not groups:
+            return None
+        settings: dict[str, Any] = {"betas": self.betas, "weight_decay": self.weight_decay}
+        each = [{"params": members, "lr": rate, "base": rate} for rate, members in groups.items()]
+        return self.optimiser(each, **settings)
+
+    def set_rates(
+        self, optimiser: torch.optim.Optimizer, step: int, steps_per_epoch: int, epochs: int
+    ) -> None:
+        """Give the optimiser's groups their rates of step `step` (from 0)."""
+        for group in optimiser.param_groups if self.schedule else ():
+            assert self.schedule is not None
+            group["lr"] = self.schedule(group["base"], step, steps_per_epoch, epochs)
 
     def minimised(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the loss terms, a scalar."""
         return torch.stack([weight * terms[name] for name, weight in self.losses.items()]).sum()
+
+    def clip_gradients(self, learned: Mapping[str, nn.Parameter]) -> None:
+        """Shorten the gradients that `clip` names, each tensor's on its own."""
+        for name, parameter in learned.items():
+            if (pattern := _matching(name, self.clip)) and parameter.grad is not None:
+                nn.utils.clip_grad_norm_([parameter], self.clip[pattern])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a paper trains what it learns: stages one after the other, each with a fresh optimiser."""
+
+    stages: tuple[Stage, ...]
+    seed: int = 0
+
+    def stages_for(self, options: Mapping[str, Any]) -> tuple[Stage, ...]:
+        """Return the stages that take place under a method's options."""
+        return tuple(
+            stage
+            for stage in self.stages
+            if all(options[name] in values for name, values in stage.when.items())
+        )
+
+
+def _matching(name: str, patterns: Iterable[str]) -> str:
+    """Return the first pattern that `name` matches; empty if there is none."""
+    return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
 
 
 def state_of(tensors: Iterable[Tensor]) -> object:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from methods import states
 from methods.backbones import tips_weights
 from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
-from methods.base import Features, Prediction, ZeroShotDetector
+from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import fill
-from methods.learning import Recipe, dice, focal, state_of
+from methods.learning import Recipe, Stage, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, mean_feature
 from methods.weights import WeightFile
@@ -202,12 +202,16 @@ class Tipsomaly(ZeroShotDetector):
     sources = {"*": "mvtec", "mvtec": "visa"}
     encoder_options = ("backbone", "image_size")
     recipe = Recipe(
-        epochs=2,
-        batch_size=8,
-        learning_rate=1e-3,
-        betas=(0.5, 0.999),
+        stages=(
+            Stage(
+                epochs=2,
+                batch_size=8,
+                learning_rate=1e-3,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+            ),
+        ),
         seed=111,
-        losses={"focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
     )
 
     def __init__(
@@ -395,18 +399,16 @@ class Tipsomaly(ZeroShotDetector):
         """Return what is trained and saved, by name."""
         return {f"learnable_prompts.{state}": rows for state, rows in enumerate(self.learnable_prompts)}
 
-    def loss(
-        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the loss terms, scalars, of encoded images with labels (B,) and masks (B, S, S) of 0 and 1.
+    def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms, scalars, of encoded images.
 
-        `recipe.losses` says what of them is minimised. The objects' names play no part: all are "object".
+        The recipe says what of them is minimised. The objects' names play no part: all are "object".
         """
         with torch.autocast(features["patches"].device.type, enabled=False):
             texts = self.learned_features()
             of_tokens = self._probabilities(features["cls"], texts)
             maps = self._upsampled(self._probabilities(features["patches"], texts))
-            classes, masks = labels.long(), masks.float()
+            classes, masks = batch.labels.long(), batch.masks.float()
             return {
                 # Probabilities where logits belong: so the official code has it.
                 "class_tokens": F.cross_entropy(of_tokens[:, 0], classes)

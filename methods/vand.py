@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from methods import maps, states
 from methods.backbones import clip
-from methods.base import Features, Prediction, ZeroShotDetector
+from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import filled
-from methods.learning import Recipe, dice, focal
+from methods.learning import Recipe, Stage, dice, focal
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, TextPairs, text_pair
 from methods.weights import WeightFile
 
@@ -92,14 +92,18 @@ class Vand(ZeroShotDetector):
     }
     sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
     recipe = Recipe(
-        epochs=3,
-        epochs_on={"visa": 15},
-        batch_size=8,
-        learning_rate=1e-3,
-        betas=(0.5, 0.999),
-        losses={"focal": 1.0, "dice": 1.0},
-        mosaic={"mvtec": 0.2},
-        mosaic_by_species=True,
+        stages=(
+            Stage(
+                epochs=3,
+                epochs_on={"visa": 15},
+                batch_size=8,
+                learning_rate=1e-3,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice": 1.0},
+                mosaic={"mvtec": 0.2},
+                mosaic_of="defects",
+            ),
+        ),
         seed=111,
     )
 
@@ -216,12 +220,10 @@ class Vand(ZeroShotDetector):
         """Return what is trained and saved, under the published names."""
         return {f"fc.{name}": parameter for name, parameter in self.fc.named_parameters()}
 
-    def loss(
-        self, features: Features, prompts: Sequence[str], labels: Tensor, masks: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the loss terms, scalars, with masks (B, S, S) of 0 and 1; labels are not used."""
+    def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms, scalars; labels are not used."""
         with torch.autocast(features["image"].device.type, enabled=False):
-            text = self.text_features(prompts, features["image"])
+            text, masks = self.text_features(batch.prompts, features["image"]), batch.masks
             levels = list(self.probabilities(features, text))
             return {
                 "focal": torch.stack([focal(level, masks) for level in levels]).sum(),

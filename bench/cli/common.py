@@ -14,6 +14,7 @@ from datasets.meta import open_dataset, own_key
 from datasets.samples import Folder
 from methods import registry
 from methods.registry import VARIABLE
+from methods.source import Source
 
 
 def add_roots(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -188,6 +189,14 @@ def home_source(method: str, target: str) -> str | None:
         return None
     options = detector.resolve(detector.target_options.get(target, {}))
     return detector.source_for(target.removeprefix("standin_"), options)
+
+
+def parse_source(text: str | None) -> Source | None:
+    """Return the source that `--source` names."""
+    try:
+        return Source.parse(text) if text else None
+    except ValueError as error:
+        raise BenchError(f"--source: {error}") from error
 
 
 def cell_store(results: Path) -> CellStore:

@@ -59,7 +59,7 @@ def main(parsed: argparse.Namespace) -> int:
     for job in study.missing:
         print(f"wrote {train_with_progress(job, machine, digest)}", flush=True)
     store = cell_store(parsed.results)
-    plan = study.evaluation(store, library, digest, Settings())
+    plan = study.evaluation(store, library, Settings())
     print(summary(plan), flush=True)
     outcome = run_with_progress(plan, store, machine)
     wanted = {cell.key for cell in plan.wanted}

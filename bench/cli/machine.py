@@ -4,8 +4,8 @@ import argparse
 import os
 
 from bench.errors import BenchError
-from bench.run.collect import Machine, choose_device
 from bench.run.features import FeatureCache
+from bench.run.machine import Machine, choose_device
 from bench.store.digests import DigestCache, cache_folder
 
 

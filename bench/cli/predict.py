@@ -19,7 +19,7 @@ from bench.cli.pictures import Classes, say
 from bench.cli.progress import progress
 from bench.errors import BenchError
 from bench.predict import Answer, LoadedMethod, Picture, load_request
-from bench.run.collect import choose_device
+from bench.run.machine import choose_device
 from bench.run.planner import Library
 from bench.run.protocol import parse_methods
 from bench.run.threshold import Threshold, threshold_from

@@ -13,12 +13,14 @@ from bench.cli.common import (
     cell_store,
     open_folders,
     open_methods,
+    parse_source,
 )
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.progress import on_terminal, progress
 from bench.errors import BenchError
-from bench.run.collect import PRECISIONS, Machine
+from bench.run.collect import PRECISIONS
 from bench.run.execute import Listener, Outcome, execute
+from bench.run.machine import Machine
 from bench.run.plan import Job, Permissions, Plan, Settings, Task, summary
 from bench.run.planner import make_plan
 from bench.run.record import remetric
@@ -94,7 +96,7 @@ def main(parsed: argparse.Namespace) -> int:
             parsed.aupro_flavour,
             parsed.limit,
         ),
-        source=parsed.source,
+        source=parse_source(parsed.source),
         allow=Permissions(parsed.allow_seen, parsed.allow_partial),
         force=parsed.force,
     )
@@ -127,7 +129,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome:
     """Execute the plan with a progress bar on a terminal and lines elsewhere."""
-    if not plan.tasks:
+    if not plan.tasks and not plan.lacking:
         return Outcome()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

@@ -8,10 +8,11 @@ from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, 
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.progress import progress
 from bench.errors import BenchError
-from bench.run.collect import Machine
+from bench.run.machine import Machine
 from bench.run.planner import Library
 from bench.store.digests import DigestCache
-from bench.study.train import TrainJob, TrainListener, make_job, train
+from bench.study.job import TrainJob, differences, make_job
+from bench.study.train import TrainListener, train
 from datasets.meta import open_dataset
 
 EXAMPLES = """\
@@ -59,9 +60,14 @@ def main(parsed: argparse.Namespace) -> int:
     for request, own_seeds in zip(requests, seeds, strict=True):
         for seed in own_seeds:
             job = make_job(request, folders, seed, library)
-            if job.out.exists() and not parsed.force:
+            found = differences(job, digest)
+            if found == [] and not parsed.force:
                 print(f"{job}: here already, {job.out}")
                 continue
+            if found:
+                print(
+                    f"{job}: {job.out} was trained otherwise ({', '.join(found)}); it is kept under its date"
+                )
             print(f"wrote {train_with_progress(job, machine, digest)}")
     return 0 if all_open else 1
 

@@ -7,14 +7,22 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, open_methods
+from bench.cli.common import (
+    add_methods,
+    add_options,
+    add_roots,
+    dataset_keys,
+    open_methods,
+    parse_source,
+)
 from bench.cli.progress import on_terminal
 from bench.demo.untrained import write_untrained
 from bench.run.planner import how_to_get
-from bench.run.protocol import MethodRequest, chosen_source
+from bench.run.protocol import MethodRequest, setup
 from bench.store.digests import DigestCache
 from methods import weights
 from methods.backbones import mini
+from methods.source import Source
 from methods.weights import WeightFile
 
 EXAMPLES = """\
@@ -51,11 +59,11 @@ def main(parsed: argparse.Namespace) -> int:
     if parsed.untrained:
         for request in requests:
             for path in write_untrained(
-                request, targets, parsed.weights_root, source=parsed.source, seed=parsed.seed
+                request, targets, parsed.weights_root, source=parse_source(parsed.source), seed=parsed.seed
             ):
                 print(f"wrote untrained {path}")
         return 0 if all_open else 1
-    needs = needed(requests, targets, parsed.source)
+    needs = needed(requests, targets, parse_source(parsed.source))
     digest = DigestCache()
     failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else []
     rows, complete = [], True
@@ -97,14 +105,14 @@ class Need:
 
 
 def needed(
-    requests: Iterable[MethodRequest], targets: Iterable[str], source: str | None
+    requests: Iterable[MethodRequest], targets: Iterable[str], source: Source | None
 ) -> dict[WeightFile, Need]:
     """Return each file that the requests need for the targets, and who needs it."""
     needs: dict[WeightFile, Need] = {}
     for request in requests:
         for target in targets:
-            trained_on = chosen_source(request, target, source)
-            for file in request.detector.files(request.options(target), trained_on).values():
+            _, trained_on, files = setup(request, target, source)
+            for file in files.values():
                 need = needs.setdefault(file, Need(request, trained_on))
                 need.users.setdefault(request.word, []).append(target)
     return needs

@@ -11,10 +11,10 @@ import numpy as np
 
 from bench.demo.standin import stand_in_folders
 from bench.predict import LoadedMethod, load_request
-from bench.run.collect import Machine
+from bench.run.machine import Machine
 from bench.run.plan import Plan
 from bench.run.planner import Library, make_plan
-from bench.run.protocol import MethodRequest, chosen_source
+from bench.run.protocol import MethodRequest, setup
 from bench.show.gallery import GalleryRow, draw_gallery
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
@@ -93,7 +93,7 @@ def _maps(
     loaded: dict[str, LoadedMethod] = {}
     maps = []
     for folder, data, sample, _ in chosen:
-        name = repr((chosen_source(request, folder.target, None), request.options(folder.target)))
+        name = repr(setup(request, folder.target)[:2])
         if name not in loaded:
             loaded[name] = load_request(request, library, machine.device, target=folder.target)
         # A transductive method compares the images of a class.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.demo.standin import stand_in_folders
 from bench.demo.untrained import write_untrained
-from bench.run.protocol import MethodRequest, chosen_source
+from bench.run.protocol import MethodRequest, setup
 from datasets.images import read_image
 from datasets.samples import Folder
 from methods.base import Prediction, ZeroShotDetector
@@ -50,9 +50,8 @@ def try_method(request: MethodRequest, work: Path) -> list[Finding]:
 
 
 def _load(request: MethodRequest, weights_root: Path) -> tuple[ZeroShotDetector, Finding]:
-    options = request.options(None)
     detector = request.detector
-    files = detector.files(options, chosen_source(request, "*", None))
+    options, _, files = setup(request, "*")
     write_untrained(request, ("*",), weights_root)
     model = detector.load({role: weights_root / file.name for role, file in files.items()}, **options)
     of = "no weights needed" if not files else f"{len(files)} untrained files"

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.run.protocol import MethodRequest, chosen_source
+from bench.run.protocol import MethodRequest, setup
 from methods import weights
+from methods.source import Source
 
 
 def write_untrained(
-    request: MethodRequest, targets: Iterable[str], root: Path, *, source: str | None = None, seed: int = 0
+    request: MethodRequest, targets: Iterable[str], root: Path, *, source: Source | None = None, seed: int = 0
 ) -> list[Path]:
     """Write what is missing of the untrained weights for `targets` below `root`; returns the new files.
 
@@ -25,9 +26,8 @@ def write_untrained(
     detector = request.detector
     written: list[Path] = []
     for target in targets:
-        options = request.options(target)
-        trained_on = chosen_source(request, target, source)
-        paths = {role: root / file.name for role, file in detector.files(options, trained_on).items()}
+        options, _, files = setup(request, target, source)
+        paths = {role: root / file.name for role, file in files.items()}
         missing = {role: path for role, path in paths.items() if not path.exists()}
         for path in missing.values():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,11 @@
 """Where the three wings meet: images through a method into metrics, one class at a time."""
 
+import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,49 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.run.features import Encoder, FeatureCache
+from bench.run.features import Encoder
+from bench.run.image_set import ClassImages
+from bench.run.machine import Machine, ahead, batches, in_parts
 from bench.run.plan import Job, Settings, Task
 from bench.store.provenance import provenance
-from datasets.files import sha256_of
 from datasets.images import read_image, resize_mask
 from datasets.samples import Sample
 from datasets.truth import Remark, read_truth
-from methods.base import Prediction, ZeroShotDetector
+from methods.base import Prediction, ZeroShotDetector, joined
 from metrics import PixelMetrics
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-In = TypeVar("In")
-Out = TypeVar("Out")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run uses and what changes no number."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    batch_size: int = 8
-    workers: int = 2
-    cache: FeatureCache | None = None
-    """Keeps what frozen encoders say, for methods that allow it."""
-    digest: Callable[[Path], str] = sha256_of
-    """A file's SHA-256; pass one that remembers (`bench.store.digests`) to save time."""
-
-
-def choose_device(word: str) -> torch.device:
-    """Return the device for `auto`, `cpu`, `cuda` or `cuda:n`; raises `BenchError` if it is not there."""
-    if word == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(word)
-    except RuntimeError as error:
-        raise BenchError(f"--device {word}: use auto, cpu, cuda or cuda:n") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BenchError(
-            f"--device {word}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu"
-        )
-    if device.type not in ("cpu", "cuda"):
-        raise BenchError(f"--device {word}: use auto, cpu, cuda or cuda:n")
-    return device
+# How far an answer may move with the batch, as a share of the largest: rounding, and k-means on a GPU.
+_BATCH_TOLERANCE = 5e-3
 
 
 def load(job: Job, device: torch.device) -> tuple[ZeroShotDetector, float]:
@@ -94,56 +63,102 @@ class _Loaded:
 
 
 def collect(
-    model: ZeroShotDetector, task: Task, machine: Machine, heard: Callable[[int], None] = lambda count: None
+    model: ZeroShotDetector, task: Task, machine: Machine, done: Callable[[int], None] = lambda count: None
 ) -> Collected:
-    """Send the task's images through the model. Maps go straight into the pixel metrics and are dropped."""
+    """Send the task's images through the model; `done` is told how many more are finished.
+
+    Maps go straight into the pixel metrics and are dropped.
+    """
     settings, device = task.settings, machine.device
-    samples = task.samples
-    with_pixels = task.data.has_pixel_level
-    pixels = PixelMetrics(mode=settings.metrics_mode, flavour=settings.aupro_flavour) if with_pixels else None
-    collected = Collected(
-        samples, [], pixels, {"read": 0.0, "inference": 0.0, "metrics": 0.0}, provenance(device), None
-    )
+    pixels = None
+    if task.data.has_pixel_level:
+        pixels = PixelMetrics(mode=settings.metrics_mode, flavour=settings.aupro_flavour)
+    seconds = {"read": 0.0, "inference": 0.0, "metrics": 0.0}
+    collected = Collected(task.samples, [], pixels, seconds, provenance(device), None)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-
-    encoder = Encoder(
-        model,
-        task.cell.method,
-        task.cell.config["weights"],
-        cache=machine.cache,
-        device=device,
-        precision=settings.precision,
-    )
-
-    def read(sample: Sample) -> _Loaded:
-        return _read(sample, model, settings, with_pixels, encoder)
-
     with torch.inference_mode():
-        for batch in batches(ahead(samples, read, machine.workers, machine.batch_size), machine.batch_size):
+        run = _judged if model.transductive else _scored
+        for batch, answer in run(model, task, machine, seconds):
             started = time.perf_counter()
-            prediction = _predict(model, batch, task, encoder)
-            scores = prediction.scores.float().cpu()
-            inferred = time.perf_counter()
-            _note_scores(collected, batch, scores, prediction)
+            prediction = _checked(model, batch, answer)
+            _note_scores(collected, batch, prediction)
             if pixels is not None:
-                _note_maps(pixels, batch, prediction.maps.float(), settings)
+                _note_maps(pixels, batch, prediction.maps, settings)
             collected.remarks += [remark for loaded in batch for remark in loaded.remarks]
-            collected.seconds["read"] += sum(loaded.seconds for loaded in batch)
-            collected.seconds["inference"] += inferred - started
-            collected.seconds["metrics"] += time.perf_counter() - inferred
-            heard(len(batch))
+            seconds["read"] += sum(loaded.seconds for loaded in batch)
+            seconds["metrics"] += time.perf_counter() - started
+            done(len(batch))
+    if model.class_normalised:
+        _finish_scores(model, collected)
     if device.type == "cuda":
         collected.peak_gpu_bytes = torch.cuda.max_memory_allocated(device)
     return collected
 
 
-def _read(
-    sample: Sample, model: ZeroShotDetector, settings: Settings, with_pixels: bool, encoder: Encoder
-) -> _Loaded:
+def _precision(settings: Settings, device: torch.device) -> AbstractContextManager[Any]:
+    dtype = PRECISIONS[settings.precision]
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def _encoder(model: ZeroShotDetector, task: Task, machine: Machine) -> Encoder:
+    weights, precision = task.cell.config["weights"], task.settings.precision
+    return Encoder(
+        model, task.cell.method, weights, cache=machine.cache, device=machine.device, precision=precision
+    )
+
+
+Answers = Iterator[tuple[Sequence[_Loaded], Prediction]]
+
+
+def _scored(model: ZeroShotDetector, task: Task, machine: Machine, seconds: dict[str, float]) -> Answers:
+    """Yield batches of images and what the method says of each by itself."""
+    encoder = _encoder(model, task, machine)
+
+    def read(sample: Sample) -> _Loaded:
+        return _read(sample, model, task, encoder)
+
+    size = machine.batch_size
+    for batch in batches(ahead(task.samples, read, machine.workers, size), size):
+        started = time.perf_counter()
+        prediction = _predict(model, batch, task, encoder)
+        _wait(machine.device)
+        seconds["inference"] += time.perf_counter() - started
+        yield batch, prediction
+
+
+def _judged(model: ZeroShotDetector, task: Task, machine: Machine, seconds: dict[str, float]) -> Answers:
+    """Encode all images of the class, then yield them with what the method says of them together."""
     started = time.perf_counter()
-    digest = encoder.digest(sample.image)
-    known = digest is not None and encoder.has(digest)
+    encoder, device = _encoder(model, task, machine), machine.device
+    with ClassImages(model, task.samples, machine, encoder, _precision(task.settings, device)) as images:
+        seconds["encode"] = seconds["inference"] = time.perf_counter() - started
+        samples = iter(task.samples)
+        predictions = model.judge(images, task.data.prompt)
+        while True:
+            started = time.perf_counter()
+            with _precision(task.settings, device):
+                prediction = next(predictions, None)
+            _wait(device)
+            seconds["inference"] += time.perf_counter() - started
+            if prediction is None:
+                break
+            part = list(itertools.islice(samples, len(prediction.scores)))
+            yield [_read(sample, model, task, None) for sample in part], prediction
+        if (left := len(list(samples))) > 0:
+            raise BenchError(f"{type(model).__name__}.judge left {left} images without an answer")
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _read(sample: Sample, model: ZeroShotDetector, task: Task, encoder: Encoder | None) -> _Loaded:
+    """Read an image and its mask; without an encoder the mask alone."""
+    started, settings, with_pixels = time.perf_counter(), task.settings, task.data.has_pixel_level
+    digest = encoder.digest(sample.image) if encoder else None
+    known = encoder is None or (digest is not None and encoder.has(digest))
     native = settings.masks == "native"
     image = None if known and not (with_pixels and native) else read_image(sample.image)
     mask = mask_size = None
@@ -164,38 +179,83 @@ def _read(
 
 
 def _predict(model: ZeroShotDetector, batch: Sequence[_Loaded], task: Task, encoder: Encoder) -> Prediction:
-    if model.privileged:
-        _reveal(model, batch)
-    dtype, device = PRECISIONS[task.settings.precision], encoder.device
-    context: AbstractContextManager[Any] = torch.autocast(device.type, dtype) if dtype else nullcontext()
-    prompts = [task.data.prompt] * len(batch)
-    try:
-        with context:
-            prediction: Prediction
+    """Return the batch's prediction; a batch too large for the device's memory is halved."""
+
+    def predict(part: Sequence[_Loaded]) -> Prediction:
+        if model.privileged:
+            _reveal(model, part)
+        prompts = [task.data.prompt] * len(part)
+        prediction: Prediction
+        with _precision(task.settings, encoder.device):
             if encoder.key is None:
-                images = torch.stack([loaded.tensor for loaded in batch if loaded.tensor is not None])
-                prediction = model(images.to(device), prompts)
+                images = torch.stack([each.tensor for each in part if each.tensor is not None])
+                prediction = model(images.to(encoder.device), prompts)
             else:
-                features = encoder.features(model, [(loaded.digest, loaded.tensor) for loaded in batch])
+                rows = [(each.digest, each.tensor) for each in part]
+                features = encoder.features(rows, lambda index: _input(model, part[index].sample))
                 prediction = model.score(features, prompts)
-    except torch.cuda.OutOfMemoryError as error:
-        if len(batch) == 1:
-            raise BenchError(f"one image does not fit into {device}'s memory; use --device cpu") from error
-        torch.cuda.empty_cache()
-        half = len(batch) // 2
-        parts = [_predict(model, part, task, encoder) for part in (batch[:half], batch[half:])]
-        return Prediction(
-            torch.cat([part.scores for part in parts]),
-            torch.cat([part.maps for part in parts]),
-            {name: torch.cat([part.also[name] for part in parts]) for name in parts[0].also},
-        )
-    expected = (len(batch), model.image_size, model.image_size)
+        return prediction
+
+    return joined(in_parts(batch, predict, encoder.device))
+
+
+def _input(model: ZeroShotDetector, sample: Sample) -> Tensor:
+    return model.preprocess(read_image(sample.image))
+
+
+def _checked(model: ZeroShotDetector, batch: Sequence[_Loaded], prediction: Prediction) -> Prediction:
+    """Return the prediction in float32; raises `BenchError` where it does not keep the contract."""
+    who, size = type(model).__name__, model.image_size
+    expected = (len(batch), size, size)
     if prediction.scores.shape != expected[:1] or prediction.maps.shape != expected:
         raise BenchError(
-            f"{type(model).__name__} answered scores {tuple(prediction.scores.shape)} and maps "
+            f"{who} answered scores {tuple(prediction.scores.shape)} and maps "
             f"{tuple(prediction.maps.shape)}; the contract asks for {expected[:1]} and {expected}"
         )
-    return prediction
+    for what, values in {"scores": prediction.scores, "maps": prediction.maps}.items():
+        if values.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            kind = str(values.dtype).removeprefix("torch.")
+            raise BenchError(f"{who} answered {what} in {kind}; the contract asks for float32")
+    finite = (torch.isfinite(prediction.scores) & torch.isfinite(prediction.maps).all(dim=(1, 2))).cpu()
+    if not finite.all():
+        name = batch[int(finite.int().argmin())].sample.name
+        raise BenchError(f"{who} answered NaN or infinity for {name}")
+    return Prediction(prediction.scores.float().cpu(), prediction.maps.float(), prediction.also)
+
+
+def refuse_batchwise(model: ZeroShotDetector, task: Task, machine: Machine) -> bool:
+    """Raise `BenchError` if two images of the task are answered otherwise together than each by itself.
+
+    Returns whether that could be seen: not if an image cannot be read.
+
+    A method that looks at its batch would give other numbers under the same key with another batch size;
+    one that means to look at the whole class is `transductive`.
+    """
+    if model.transductive or model.privileged:
+        return True
+    if len(task.samples) < 2:
+        return False
+    encoder = _encoder(model, task, replace(machine, cache=None))
+    try:
+        pair = [_read(sample, model, task, encoder) for sample in (task.samples[0], task.samples[-1])]
+    except (OSError, ValueError):
+        return False
+    with torch.inference_mode():
+        together = _checked(model, pair, _predict(model, pair, task, encoder))
+        alone = joined([_checked(model, [each], _predict(model, [each], task, encoder)) for each in pair])
+    for what, one, other in (
+        ("scores", together.scores, alone.scores),
+        ("maps", together.maps, alone.maps),
+    ):
+        moved, scale = float((one - other).abs().max()), float(other.abs().max())
+        allowed = _BATCH_TOLERANCE if task.settings.precision == "float32" else 10 * _BATCH_TOLERANCE
+        if moved > allowed * scale:
+            raise BenchError(
+                f"{type(model).__name__} answers two images otherwise together than one by one ({what} move "
+                f"by {moved:.2g}): its numbers would depend on --batch-size. Declare it transductive and "
+                f"implement judge, or mend it; `run_bench.py try --methods {task.cell.method}` shows more"
+            )
+    return True
 
 
 def _reveal(model: ZeroShotDetector, batch: Sequence[_Loaded]) -> None:
@@ -209,19 +269,21 @@ def _reveal(model: ZeroShotDetector, batch: Sequence[_Loaded]) -> None:
     model.reveal(torch.tensor([loaded.sample.label for loaded in batch]), torch.stack(truths))
 
 
-def _note_scores(
-    collected: Collected, batch: Sequence[_Loaded], scores: Tensor, prediction: Prediction
-) -> None:
-    also = {name: values.float().cpu().tolist() for name, values in prediction.also.items()}
+def _note_scores(collected: Collected, batch: Sequence[_Loaded], prediction: Prediction) -> None:
+    scores = prediction.scores.tolist()
+    also = {name: values.float().tolist() for name, values in prediction.also.items()}
     for index, loaded in enumerate(batch):
-        row: dict[str, Any] = {
-            "image": loaded.sample.name,
-            "label": loaded.sample.label,
-            "score": scores[index].item(),
-        }
+        row = {"image": loaded.sample.name, "label": loaded.sample.label, "score": scores[index]}
         if also:
             row["also"] = {name: values[index] for name, values in also.items()}
         collected.scores.append(row)
+
+
+def _finish_scores(model: ZeroShotDetector, collected: Collected) -> None:
+    rows = collected.scores
+    also = {name: torch.tensor([row["also"][name] for row in rows]) for name in rows[0]["also"]}
+    for row, score in zip(rows, model.finish(also).tolist(), strict=True):
+        row["score"] = score
 
 
 def _note_maps(pixels: PixelMetrics, batch: Sequence[_Loaded], maps: Tensor, settings: Settings) -> None:
@@ -239,34 +301,3 @@ def _note_maps(pixels: PixelMetrics, batch: Sequence[_Loaded], maps: Tensor, set
 def _mask(loaded: _Loaded) -> np.ndarray:
     assert loaded.mask is not None
     return loaded.mask
-
-
-def ahead(items: Iterable[In], read: Callable[[In], Out], workers: int, extra: int) -> Iterator[Out]:
-    """Yield `read(item)` in order; threads read at most `workers + extra` items ahead."""
-    if workers < 1:
-        yield from map(read, items)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
-        waiting: deque[Future[Out]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(read, item))
-                if len(waiting) > workers + extra:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def batches(items: Iterable[Out], size: int) -> Iterator[list[Out]]:
-    """Yield lists of `size` items; the last one may be shorter."""
-    batch: list[Out] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

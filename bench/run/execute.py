@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError
-from bench.run.collect import Collected, Machine, collect, load
+from bench.run.collect import Collected, collect, load, refuse_batchwise
+from bench.run.machine import Machine
 from bench.run.plan import Job, Plan, Task
 from bench.run.record import cell_content, image_report, pixel_report
 from bench.store.cells import CellId, CellStore
@@ -23,22 +24,22 @@ class Outcome:
 
 
 class Listener:
-    """Hears how a run goes; the base class ignores everything."""
+    """Is told how a run goes; the base class ignores everything."""
 
     def job(self, job: Job) -> None:
-        """Hear that a model is about to be loaded."""
+        """A model is about to be loaded."""
 
     def task(self, task: Task) -> None:
-        """Hear that a class begins."""
+        """A class begins."""
 
     def images(self, count: int) -> None:
-        """Hear that `count` images are done."""
+        """`count` more images are done."""
 
     def remark(self, cell: CellId, text: str) -> None:
         """Hear what is odd about a class's masks."""
 
     def failure(self, cell: CellId, reason: str) -> None:
-        """Hear that a cell failed."""
+        """A cell failed."""
 
 
 def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener | None = None) -> Outcome:
@@ -50,6 +51,9 @@ def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener |
     listener = listener or Listener()
     outcome = Outcome()
     store.ensure_writable()
+    for cell, facts in plan.lacking:
+        if (finished := store.read(cell)) is not None:
+            store.write(cell, {**finished, **facts})
     with ThreadPoolExecutor(1, thread_name_prefix="metrics") as finisher:
         behind: deque[tuple[Task, Future[None]]] = deque()
 
@@ -62,11 +66,17 @@ def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener |
                 except Exception as error:
                     _failed(task.cell, error, store, outcome, listener)
 
+        looked_over: set[str] = set()
         for job in plan.jobs:
             listener.job(job)
             try:
                 model, load_seconds = load(job, machine.device)
-            except Exception as error:
+                name = repr((job.request.key, model.version, sorted(job.options.items())))
+                if name not in looked_over and any(
+                    refuse_batchwise(model, task, machine) for task in job.tasks
+                ):
+                    looked_over.add(name)
+            except _FAILURES as error:
                 settle(0)
                 for task in job.tasks:
                     _failed(task.cell, error, store, outcome, listener)
@@ -76,7 +86,7 @@ def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener |
                 try:
                     collected = collect(model, task, machine, listener.images)
                     collected.seconds["load"] = load_seconds
-                except Exception as error:
+                except _FAILURES as error:
                     _failed(task.cell, error, store, outcome, listener)
                     continue
                 for text in summarise(collected.remarks):
@@ -88,8 +98,15 @@ def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener |
     return outcome
 
 
-def _failed(cell: CellId, error: Exception, store: CellStore, outcome: Outcome, listener: Listener) -> None:
-    reason = f"{type(error).__name__}: {error}" if not isinstance(error, BenchError) else str(error)
+_FAILURES = (Exception, SystemExit)
+"""What fails one model or cell and lets the others go on; a method may call `sys.exit`."""
+
+
+def _failed(
+    cell: CellId, error: BaseException, store: CellStore, outcome: Outcome, listener: Listener
+) -> None:
+    expected = isinstance(error, BenchError)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
     outcome.failed.append((cell, reason))
     listener.failure(cell, reason)
     store.fail(cell, reason, "".join(traceback.format_exception(error)))

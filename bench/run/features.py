@@ -1,7 +1,7 @@
-"""What a frozen encoder says of an image, computed once and kept on disk.
+"""An on-disk feature cache: what a frozen encoder computes of an image is computed once.
 
 Training looks at every image once an epoch, and several sets of prompts are scored on the same images;
-the encoder's answer is the same each time. Features are stored as computed (float32), one file an image,
+its features are the same each time. Features are stored as computed (float32), one file an image,
 under the digest of the image and a key of everything else that changes them.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.store.atomic import write_atomically
@@ -59,17 +59,17 @@ class FeatureCache:
         """Whether the image's features are here."""
         return self._path(key, digest).exists()
 
-    def read(self, key: str, digest: str) -> Features | None:
-        """Return the features of one image without batch axis, None if they are not here."""
+    def read(self, key: str, digest: str, names: Sequence[str] | None = None) -> Features | None:
+        """Return the features of one image without batch axis, all or some; None if they are not here."""
         path = self._path(key, digest)
         try:
-            features: Features = load_file(path)
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in names or file.keys()}
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError):
             path.unlink(missing_ok=True)  # torn by a crash of the machine: computed anew
             return None
-        return features
 
     def write(self, key: str, digest: str, features: Features) -> bool:
         """Keep one image's features (without batch axis); returns False if the limit leaves no room."""
@@ -103,7 +103,7 @@ def rows_of(features: Mapping[str, Tensor]) -> list[Features]:
 
 
 class Encoder:
-    """Answers for the frozen part of one model; without a cache it computes everything."""
+    """The frozen part of one model; without a cache it computes everything."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Encoder:
         precision: str = "float32",
     ) -> None:
         """Serve `model`, whose frozen weights have the digests `weights` by role."""
-        self.cache, self.device = cache, device
+        self.model, self.cache, self.device = model, cache, device
         self.key = features_key(model, method, weights, precision, device) if cache else None
 
     def digest(self, image: Path) -> str | None:
@@ -128,27 +128,32 @@ class Encoder:
         return self.cache is not None and self.key is not None and self.cache.has(self.key, digest)
 
     def features(
-        self, model: ZeroShotDetector, images: Sequence[tuple[str | None, Tensor | None]]
+        self, images: Sequence[tuple[str | None, Tensor | None]], load: Callable[[int], Tensor]
     ) -> Features:
         """Return the features of a batch of (digest, network input); a digest of None is not kept.
 
-        An input may be None where `has` said so.
+        An input may be None where `has` said so; should its features be gone or torn after all, `load`
+        gives the input of the image at an index of the batch.
         """
-        if self.cache is None or self.key is None:
-            return self._encode(model, [tensor for _, tensor in images])
-        rows = [self.cache.read(self.key, digest) if digest else None for digest, _ in images]
-        missing = [index for index, row in enumerate(rows) if row is None]
+        kept = [self._kept(digest) for digest, _ in images]
+        missing = [index for index, row in enumerate(kept) if row is None]
         if missing:
-            fresh = rows_of(self._encode(model, [images[index][1] for index in missing]))
-            for index, row in zip(missing, fresh, strict=True):
-                rows[index] = row
-                digest = images[index][0]
-                if digest is not None:
+            inputs = [images[index][1] for index in missing]
+            read = [
+                load(index) if each is None else each for index, each in zip(missing, inputs, strict=True)
+            ]
+            with torch.no_grad():
+                fresh = self.model.encode(torch.stack(read).to(self.device))
+            if len(missing) == len(images) and self.key is None:
+                return fresh
+            for index, row in zip(missing, rows_of(fresh), strict=True):
+                kept[index], digest = row, images[index][0]
+                if self.cache is not None and self.key is not None and digest is not None:
                     self.cache.write(self.key, digest, row)
-        features = batch_of([row for row in rows if row is not None])
+        features = batch_of([row for row in kept if row is not None])
         return {name: tensor.to(self.device) for name, tensor in features.items()}
 
-    def _encode(self, model: ZeroShotDetector, tensors: Sequence[Tensor | None]) -> Features:
-        batch = torch.stack([tensor for tensor in tensors if tensor is not None]).to(self.device)
-        with torch.no_grad():
-            return model.encode(batch)
+    def _kept(self, digest: str | None) -> Features | None:
+        if self.cache is None or self.key is None or digest is None:
+            return None
+        return self.cache.read(self.key, digest)

@@ -15,7 +15,9 @@ import metrics
 from bench.errors import BenchError
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellId
+from bench.store.marks import Mark
 from datasets.samples import ClassData, Folder, Sample
+from methods.source import Source
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ class Task:
     request: MethodRequest
     folder: Folder
     data: ClassData
-    marks: tuple[str, ...]
+    marks: tuple[Mark, ...]
     settings: Settings
+    facts: Mapping[str, Any]
+    """What the cell says of its making beside its key: `target`, `protocol_source`, `setting`."""
     overlap: int = 0
     """Images of the class that the weights were trained on, by their digests."""
 
@@ -78,7 +82,7 @@ class Job:
     """The tasks that share one loaded model."""
 
     request: MethodRequest
-    source: str | None
+    source: Source | None
     options: Mapping[str, Any]
     files: Mapping[str, Path]
     tasks: tuple[Task, ...]
@@ -109,6 +113,8 @@ class Plan:
     done: tuple[CellId, ...] = ()
     refused: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
+    lacking: tuple[tuple[CellId, Mapping[str, Any]], ...] = ()
+    """Of `done`, cells of an earlier version of the suite, and the `facts` that they do not tell."""
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
@@ -150,7 +156,7 @@ class Plan:
             for job in self.jobs
             if (tasks := tuple(task for task in job.tasks if mine(task.cell)))
         )
-        return Plan(jobs, tuple(cell for cell in self.done if mine(cell)), self.refused, self.warnings)
+        return replace(self, jobs=jobs, done=tuple(cell for cell in self.done if mine(cell)))
 
 
 def summary(plan: Plan) -> str:

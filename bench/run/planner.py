@@ -8,12 +8,15 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
-from bench.run.protocol import MethodRequest, chosen_source, is_seen
+from bench.run.protocol import MethodRequest, chosen_source, protocol_source
 from bench.store.cells import CellId, CellStore
 from bench.store.digests import warm
+from bench.store.marks import Mark
 from bench.store.trained import Trained, read_trained
 from datasets.samples import ClassData, Folder
-from methods import weights
+from methods import registry, weights
+from methods.base import ZeroShotDetector
+from methods.source import Source
 from methods.weights import WeightFile, WeightsError
 
 Digest = Callable[[Path], str]
@@ -29,7 +32,7 @@ def make_plan(
     weights_root: Path,
     digest: Digest,
     settings: Settings | None = None,
-    source: str | None = None,
+    source: Source | None = None,
     allow: Permissions | None = None,
     force: bool = False,
 ) -> Plan:
@@ -67,17 +70,22 @@ class Library:
 
     def __init__(self, root: Path, digest: Digest) -> None:
         """Use `root`; `digest` gives a file's SHA-256."""
-        self.root, self._digest = root, digest
+        self.root, self.digest = root, digest
         self._known: dict[Path, tuple[str, bool, Trained | None]] = {}
 
     def find(
-        self, request: MethodRequest, options: Mapping[str, Any], source: str | None, *, frozen: bool = False
+        self,
+        request: MethodRequest,
+        options: Mapping[str, Any],
+        source: Source | None,
+        *,
+        frozen: bool = False,
     ) -> Weights:
         """Return the files that the request needs, verified; `frozen` leaves out what is learned.
 
         Raises `BenchError` naming what is missing and how to get it, `WeightsError` for a wrong file.
         """
-        wanted = request.detector.files(options, source)
+        wanted = request.detector.files(options, str(source) if source else None)
         if frozen:
             wanted.pop("learned", None)
         found = {role: weights.locate(file, self.root) for role, file in wanted.items()}
@@ -98,23 +106,23 @@ class Library:
 
     def _verify(self, path: Path, file: WeightFile) -> tuple[str, bool, Trained | None]:
         if path not in self._known:
-            digest = weights.verify(path, file, self.root, self._digest)
+            digest = weights.verify(path, file, self.root, self.digest)
             trained = read_trained(path) if file.trained_here else None
             self._known[path] = (digest, weights.untrained(path, self.root), trained)
         return self._known[path]
 
 
-def how_to_get(request: MethodRequest, files: Iterable[WeightFile], source: str | None) -> str:
+def how_to_get(request: MethodRequest, files: Iterable[WeightFile], source: Source | None) -> str:
     """Return what to do for missing `files` of the request: a sentence with one command."""
     from methods.backbones import mini  # noqa: PLC0415 (with it open_clip, which takes seconds)
 
     if source and all(file.trained_here and file.name not in mini.names() for file in files):
-        datasets, _, seed = source.partition("~")
         options = "".join(f" --set {name}={value}" for name, value in sorted(request.overrides.items()))
-        sources = datasets.replace("+", " ")
+        seed = "" if source.seed is None else f" --seed {source.seed}"
+        sources = " ".join(source.datasets)
         return (
             "Nobody published them: train them with "
-            f"`run_bench.py train --methods {request.word}{options} --source {sources} --seed {seed}`"
+            f"`run_bench.py train --methods {request.word}{options} --source {sources}{seed}`"
         )
     return f"Get them with `run_bench.py weights --methods {request.word} --fetch`"
 
@@ -126,26 +134,34 @@ class _Planner:
     digest: Digest
     settings: Settings
     allow: Permissions
-    source: str | None
+    source: Source | None
     force: bool
     done: list[CellId] = field(default_factory=list)
+    lacking: list[tuple[CellId, Mapping[str, Any]]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     _jobs: dict[str, Job] = field(default_factory=dict)
     _fingerprints: dict[tuple[Path, str], str] = field(default_factory=dict)
 
     def plan(self, warnings: tuple[str, ...]) -> Plan:
-        return Plan(tuple(self._jobs.values()), tuple(self.done), tuple(self.refused), warnings)
+        return Plan(
+            tuple(self._jobs.values()),
+            tuple(self.done),
+            tuple(self.refused),
+            warnings,
+            tuple(self.lacking),
+        )
 
     def add(self, request: MethodRequest, folder: Folder) -> None:
         """Plan one method on one dataset; raises what makes it impossible."""
         target = folder.target
-        options, source = request.options(target), chosen_source(request, target, self.source)
+        own, source = protocol_source(request, target), chosen_source(request, target, self.source)
+        options = request.options(target, source)
         marks = _folder_marks(folder, target, self.settings, self.allow)
         if request.detector.privileged:
-            marks.append("privileged")
-        seen = is_seen(source, target)
-        if target in request.detector.selected_on.get(source or "", ()):
-            marks.append("selected")
+            marks.append(Mark.PRIVILEGED)
+        seen = source is not None and target in source.datasets
+        if source and target in (request.rules.selected_on or {}).get(str(source), ()):
+            marks.append(Mark.SELECTED)
         if seen and not self.allow.seen:
             raise _seen(f"its weights were trained on {source}, which includes {target}")
         found = self.library.find(request, options, source)
@@ -156,10 +172,16 @@ class _Planner:
             if not self.allow.seen:
                 raise _seen(f"its weights were trained on {share:.0%} of these very images (as {source})")
         if seen:
-            marks.append("seen")
+            marks.append(Mark.SEEN)
         if found.untrained:
-            marks.append("untrained")
+            marks.append(Mark.UNTRAINED)
+        own_file = registry.file_digest(request.key)
         job_key = repr((request, source, sorted(options.items()), sorted(found.digests.items())))
+        facts = {
+            "target": target,
+            "protocol_source": source is None or (own is not None and source.datasets == own.datasets),
+            "setting": _setting(request.detector),
+        }
         for data in folder.classes:
             try:
                 fingerprint = self._fingerprint(folder, data)
@@ -176,14 +198,18 @@ class _Planner:
                     "weights": found.digests,
                     "data": fingerprint,
                     "protocol": self.settings.as_config(),
+                    # A method from outside the suite is its file; the suite's own have a version.
+                    **({"method_file": own_file} if own_file else {}),
                 }
             )
-            cell = CellId(request.key, source, folder.key, data.key, config)
-            if not self.force and self.store.read(cell) is not None:
+            cell = CellId(request.key, str(source) if source else None, folder.key, data.key, config)
+            if not self.force and (finished := self.store.read(cell)) is not None:
+                if not facts.items() <= finished.items():
+                    self.lacking.append((cell, facts))
                 self.done.append(cell)
                 continue
-            own = (*marks, "overlap") if overlap[data.key] and not seen else tuple(marks)
-            task = Task(cell, request, folder, data, own, self.settings, overlap[data.key])
+            of_class = (*marks, Mark.OVERLAP) if overlap[data.key] and not seen else tuple(marks)
+            task = Task(cell, request, folder, data, of_class, self.settings, facts, overlap[data.key])
             job = self._jobs.get(job_key) or Job(request, source, options, found.files, ())
             self._jobs[job_key] = job.with_task(task)
 
@@ -203,6 +229,13 @@ class _Planner:
         }
 
 
+def _setting(detector: type[ZeroShotDetector]) -> str:
+    """Return how much of the test set an image's score has seen."""
+    if detector.transductive:
+        return "transductive"
+    return "class-normalised" if detector.class_normalised else "inductive"
+
+
 def _seen(why: str) -> BenchError:
     return BenchError(
         f"{why}: that is not zero-shot. Choose another --source, or run it, marked and unranked, "
@@ -210,15 +243,15 @@ def _seen(why: str) -> BenchError:
     )
 
 
-def _folder_marks(folder: Folder, target: str, settings: Settings, allow: Permissions) -> list[str]:
+def _folder_marks(folder: Folder, target: str, settings: Settings, allow: Permissions) -> list[Mark]:
     if folder.partial and not allow.partial:
         raise BenchError(
             f"{folder.root} does not hold the expected test images ({_brief(folder.differences)}). "
             f"Run `run_bench.py check --datasets {target}`; to go on with what is there, "
             "marked partial, add --allow-partial"
         )
-    marks = ["partial"] if folder.partial or settings.limit is not None else []
-    return [*marks, "stand-in"] if folder.standin else marks
+    marks = [Mark.PARTIAL] if folder.partial or settings.limit is not None else []
+    return [*marks, Mark.STANDIN] if folder.standin else marks
 
 
 def _brief(differences: Sequence[str], most: int = 3) -> str:

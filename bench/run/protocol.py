@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import BenchError, unknown
 from methods.registry import failures, find
 from methods.registry import keys as method_keys
+from methods.source import Source
 
 if TYPE_CHECKING:  # importing them takes torch
-    from methods.base import ZeroShotDetector
+    from methods.base import Preset, ZeroShotDetector
     from methods.learning import Recipe
+    from methods.weights import WeightFile
 
 NOT_IN_ALL = ("chance", "oracle")
 
@@ -30,20 +32,34 @@ class MethodRequest:
         """The method's class."""
         return find(self.key)
 
-    def options(self, target: str | None) -> dict[str, Any]:
-        """Return all options for `target`: defaults, then what the paper uses there, preset, overrides."""
-        detector = self.detector
-        preset = detector.presets[self.preset] if self.preset else {}
-        of_target = detector.target_options.get(target, {}) if target else {}
+    @property
+    def rules(self) -> Preset:
+        """What holds under the request's preset: options, sources, options by target, recipe."""
+        return self.detector.preset(self.preset)
+
+    def options(self, target: str | None, source: Source | None = None) -> dict[str, Any]:
+        """Return all options for `target` with weights trained on `source`.
+
+        Defaults, then what the paper uses with the source, on the target, under the preset, under the preset
+        on the target; then the overrides.
+        """
+        detector, rules = self.detector, self.rules
+        layers = [
+            detector.source_options.get(source.key, {}) if source else {},
+            detector.target_options.get(target or "", {}),
+            rules.options,
+            (rules.target_options or {}).get(target or "", {}),
+            self.overrides,
+        ]
         try:
-            return detector.resolve({**of_target, **preset, **self.overrides})
+            return detector.resolve({name: value for layer in layers for name, value in layer.items()})
         except TypeError as error:
             raise BenchError(f"{error}; see `run_bench.py list {self.key}`") from error
 
     @property
     def recipe(self) -> Recipe:
-        """The method's training recipe; raises `BenchError` if it learns nothing."""
-        recipe = self.detector.recipe
+        """The training recipe; raises `BenchError` if the method learns nothing."""
+        recipe = self.rules.recipe
         if recipe is None:
             raise BenchError(f"{self.key} learns nothing; there is nothing to train")
         return recipe
@@ -91,17 +107,22 @@ def _all() -> list[str]:
 def _canonical(request: MethodRequest) -> MethodRequest:
     """Spell a request in the one way that its column is called by: a preset by its name, no idle override."""
     detector = request.detector
-    fixed_by_target = {name for options in detector.target_options.values() for name in options}
+    fixed_elsewhere = {
+        name
+        for rules in (detector.target_options, detector.source_options, request.rules.target_options or {})
+        for options in rules.values()
+        for name in options
+    }
     base_options = request.options(None)
     for preset in (None, *detector.presets):
         same = MethodRequest(request.key, preset).options(None) == base_options
-        if same and not fixed_by_target & set(request.overrides):
+        if same and not fixed_elsewhere & set(request.overrides):
             return MethodRequest(request.key, preset)
     below = MethodRequest(request.key, request.preset).options(None)
     needed = {
         name: value
         for name, value in request.overrides.items()
-        if below[name] != value or name in fixed_by_target
+        if below[name] != value or name in fixed_elsewhere
     }
     return MethodRequest(request.key, request.preset, needed)
 
@@ -133,34 +154,46 @@ def _convert(text: str, like: Any) -> Any:
     return None if like is None and text.lower() == "none" else text
 
 
-def source_parts(source: str | None) -> tuple[str, ...]:
-    """Return the datasets of a source: `mvtec+cvc_colondb~111` has two; `~111` is the training's seed."""
-    return tuple(source.partition("~")[0].split("+")) if source else ()
+def chosen_source(request: MethodRequest, target: str, source: Source | None) -> Source | None:
+    """Return what the weights for `target` were trained on: `source` if given, or else the protocol's choice.
 
-
-def weights_source(
-    detector: type[ZeroShotDetector], options: Mapping[str, Any], source: str | None
-) -> str | None:
-    """Return the source as weights are called by it.
-
-    Weights that nobody published are trained here, and carry the seed: `btad~111`, by default the recipe's.
+    Weights that nobody published are trained here and carry the seed, by default the recipe's. None for a
+    method that learns nothing.
     """
-    if source is None or "~" in source or detector.recipe is None:
-        return source
-    learned = detector.files(options, source).get("learned")
-    return source if learned is None or not learned.trained_here else f"{source}~{detector.recipe.seed}"
+    own = protocol_source(request, target)
+    chosen = source or own
+    if own is None or chosen is None or chosen.seed is not None or request.rules.recipe is None:
+        return chosen if own else None
+    learned = request.detector.files(request.options(target, chosen), str(chosen)).get("learned")
+    if learned is None or not learned.trained_here:
+        return chosen
+    return replace(chosen, seed=request.recipe.seed)
 
 
-def chosen_source(request: MethodRequest, target: str, source: str | None) -> str | None:
-    """Return the weights' source for `target`: the one asked for, or else the protocol's."""
-    options = request.options(target)
-    own = request.detector.source_for(target, options)
-    return weights_source(request.detector, options, (source or own) if own else None)
+class Setup(NamedTuple):
+    """With what a request is measured on a target."""
+
+    options: dict[str, Any]
+    source: Source | None
+    files: dict[str, WeightFile]
+    """The weight files by role."""
 
 
-def is_seen(source: str | None, target: str) -> bool:
-    """Whether weights trained on `source` have seen `target`."""
-    return target in source_parts(source)
+def setup(request: MethodRequest, target: str, source: Source | None = None) -> Setup:
+    """Return options, source and files for `target`; `source` overrides the protocol's choice."""
+    chosen = chosen_source(request, target, source)
+    options = request.options(target, chosen)
+    return Setup(options, chosen, request.detector.files(options, str(chosen) if chosen else None))
+
+
+def protocol_source(request: MethodRequest, target: str) -> Source | None:
+    """Return what the method's authors train on for `target`, without a seed; None if nothing is learned."""
+    detector, sources = request.detector, request.rules.sources
+    usual = detector.source_for(target, request.options(target))
+    if usual is None or sources is None:
+        return None
+    own = sources.get(target, sources["*"]) if sources is not detector.sources else usual
+    return Source.parse(own)
 
 
 def expand_datasets(words: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 import metrics
-from bench.run.collect import Collected, Machine
+from bench.run.collect import Collected
+from bench.run.machine import Machine
 from bench.run.plan import Job, Task
 from bench.store.cells import CellId, CellStore
 from datasets.truth import summarise
@@ -53,6 +54,7 @@ def cell_content(
         "levels": list(folder.levels),
         "class": cell.class_key,
         "n_classes": len(folder.classes),
+        **task.facts,
         "config": cell.config,
         "names": folder.names,
         "dataset_protocol": folder.protocol,

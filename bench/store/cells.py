@@ -136,7 +136,7 @@ def identify(cell: Mapping[str, Any]) -> CellId:
     return identity
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, flag: str = "--results") -> None:
     """Write JSON to `path` whole or not at all; raises `ValueError` for what JSON cannot say."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"), "--results")
+    write_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"), flag)

@@ -1,4 +1,8 @@
-"""Weights trained here: a plain state dictionary whose header says where it comes from."""
+"""Weights trained here: a plain state dictionary whose header says what determined them.
+
+Equal trainings give equal files, and so equal keys of cells. What differs from one to the next (seconds,
+date, machine) stands in a file beside: `NAME.provenance.json`.
+"""
 
 import dataclasses
 import json
@@ -31,17 +35,21 @@ class Trained:
     """First 16 digits of the SHA-256 of every image trained on: they tell a renamed copy."""
     loss: list[dict[str, float]]
     """Mean loss terms, epoch by epoch."""
-    seconds: float
     untrained_backbone: bool
-    provenance: dict[str, Any]
 
     def save(self, tensors: Mapping[str, Tensor], path: Path) -> None:
         """Write tensors and record to one safetensors file, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self))
-        plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_atomically(
             path, lambda place: save_file(plain, place, metadata={"zsad-bench": text}), "--weights-root"
         )
+
+    def differs(self, other: "Trained") -> list[str]:
+        """Return what determines the tensors and is not the same: `options`, `data`..."""
+        names = ("source", "method", "options", "recipe", "weights", "data")
+        mine, theirs = (json.loads(json.dumps(dataclasses.asdict(each))) for each in (self, other))
+        return [name for name in names if mine[name] != theirs[name]]
 
 
 def read_trained(path: Path) -> Trained | None:
@@ -61,11 +69,15 @@ def read_trained(path: Path) -> Trained | None:
 
 
 def _parse(text: str) -> Trained:
-    """Read a record; raises `ValueError` or `TypeError` where it is not one."""
-    trained = Trained(**json.loads(text))
-    for field in dataclasses.fields(Trained):
+    """Read a record; raises `ValueError` or `TypeError` where it is not one.
+
+    Older files tell more (`seconds`, `provenance`), which is passed over.
+    """
+    fields = dataclasses.fields(Trained)
+    content = json.loads(text)
+    trained = Trained(**{field.name: content[field.name] for field in fields if field.name in content})
+    for field in fields:
         kind: Any = get_origin(field.type) or field.type
-        value = getattr(trained, field.name)
-        if not isinstance(value, (int, float) if kind is float else kind):
+        if not isinstance(getattr(trained, field.name), kind):
             raise TypeError(f"{field.name} is not a {kind.__name__}")
     return trained

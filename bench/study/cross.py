@@ -7,7 +7,7 @@ from bench.run.plan import Permissions, Plan, Settings
 from bench.run.planner import Digest, Library, make_plan
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellStore
-from bench.study.train import TrainJob, make_job
+from bench.study.job import TrainJob, differences, make_job
 from datasets.samples import Folder
 
 
@@ -17,11 +17,12 @@ class CrossPlan:
 
     jobs: tuple[TrainJob, ...]
     targets: tuple[Folder, ...]
+    digest: Digest
 
     @property
     def missing(self) -> tuple[TrainJob, ...]:
         """Trainings still to do."""
-        return tuple(job for job in self.jobs if not job.out.exists())
+        return tuple(job for job in self.jobs if differences(job, self.digest) != [])
 
     def summary(self) -> str:
         """Return the plan and what it will cost as a few lines."""
@@ -38,7 +39,7 @@ class CrossPlan:
         ]
         return "\n".join(lines + [f"  to train: {job}" for job in missing])
 
-    def evaluation(self, store: CellStore, library: Library, digest: Digest, settings: Settings) -> Plan:
+    def evaluation(self, store: CellStore, library: Library, settings: Settings) -> Plan:
         """Return the plan of all cells. The diagonal is run too, marked as seen."""
         plans = [
             make_plan(
@@ -46,7 +47,7 @@ class CrossPlan:
                 self.targets,
                 store,
                 weights_root=library.root,
-                digest=digest,
+                digest=self.digest,
                 settings=settings,
                 source=job.source,
                 allow=Permissions(seen=True, partial=True),
@@ -60,10 +61,6 @@ class CrossPlan:
             done=tuple(cell for plan in plans for cell in plan.done),
             refused=tuple(refusal for plan in plans for refusal in plan.refused),
         )
-
-
-def _images(folders: Sequence[Folder]) -> int:
-    return sum(len(data.samples) for folder in folders for data in folder.classes)
 
 
 def plan_cross(
@@ -83,4 +80,4 @@ def plan_cross(
         for source in sources
         for seed in (seeds or (request.recipe.seed,))
     ]
-    return CrossPlan(tuple(jobs), tuple(targets))
+    return CrossPlan(tuple(jobs), tuple(targets), library.digest)

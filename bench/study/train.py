@@ -1,287 +1,193 @@
-"""Training by a method's recipe: prompts or projections learned on labelled sources, everything else frozen.
+"""Training by a method's recipe: what it learns moves on labelled sources, everything else is frozen.
 
 On a CPU an interrupted training goes on to the same result bit for bit: whatever is random follows from
-(seed, epoch, position), and the state is saved after every epoch.
+(seed, epoch, position), and the state is saved after every epoch. Epochs are counted over all stages.
 """
 
 import dataclasses
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.run.collect import Machine, ahead, batches
 from bench.run.features import Encoder
-from bench.run.planner import Library
-from bench.run.protocol import MethodRequest
-from bench.store.atomic import write_atomically
+from bench.run.machine import Machine, ahead, batches
+from bench.store.cells import write_json
 from bench.store.provenance import provenance
 from bench.store.trained import Trained
+from bench.study.job import Digest, Example, TrainJob, differences, examples_of, record_of
+from bench.study.progress import Progress
 from datasets.images import read_image, read_mask, resize_mask
 from datasets.mosaic import draw_four, mosaic
-from datasets.samples import ClassData, Folder, Sample
-from methods.base import ZeroShotDetector
-
-Digest = Callable[[Path], str]
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """What is trained on what. `files` and `digests` are the frozen weights by role; `out` the result."""
-
-    request: MethodRequest
-    source: str
-    folders: tuple[Folder, ...]
-    options: Mapping[str, Any]
-    files: Mapping[str, Path]
-    digests: Mapping[str, str]
-    out: Path
-    untrained: bool
-
-    @property
-    def seed(self) -> int:
-        """The seed, which the source's name carries."""
-        return int(self.source.partition("~")[2])
-
-    @property
-    def epochs(self) -> int:
-        """Epochs on this source."""
-        return self.request.recipe.epochs_for(self.source.partition("~")[0])
-
-    def __str__(self) -> str:
-        """Return a name for people."""
-        return f"{self.request.key} on {self.source}"
-
-
-@dataclass(frozen=True)
-class Example:
-    """One labelled image to learn from."""
-
-    dataset: str
-    data: ClassData
-    sample: Sample
+from datasets.samples import Sample
+from methods.base import TrainingBatch, ZeroShotDetector
+from methods.learning import Stage
 
 
 class TrainListener:
-    """Hears how training goes; the base class ignores everything."""
+    """Is told how training goes; the base class ignores everything."""
 
     def epoch(self, number: int, epochs: int, images: int) -> None:
-        """Hear that epoch `number` (from 1) begins."""
+        """Epoch `number` (from 1) begins."""
 
     def batch(self, images: int, loss: float) -> None:
-        """Hear that a batch is done."""
+        """A batch is done."""
 
     def finished(self, number: int, losses: dict[str, float]) -> None:
-        """Hear that epoch `number` is over, and its mean loss terms."""
-
-
-def examples_of(job: TrainJob) -> list[Example]:
-    """Return all test images of the sources.
-
-    Raises `BenchError` for a source without masks: the recipes' losses need them.
-    """
-    found = []
-    for folder in job.folders:
-        for data in folder.classes:
-            if data.no_pixel_level is not None:
-                raise BenchError(
-                    f"{job.request.key} learns from masks, and {folder.key}/{data.key} has none "
-                    f"({data.no_pixel_level}); choose another --source"
-                )
-            found += [Example(folder.target, data, sample) for sample in data.samples]
-    return found
-
-
-def make_job(request: MethodRequest, folders: Sequence[Folder], seed: int, library: Library) -> TrainJob:
-    """Return what training the request on the folders, all at once, comes to.
-
-    Raises `BenchError` where frozen weights are missing or a source has no masks.
-    """
-    source = f"{'+'.join(folder.target for folder in folders)}~{seed}"
-    options = request.options(None)
-    found = library.find(request, options, source, frozen=True)
-    out = library.root / request.detector.files(options, source)["learned"].name
-    job = TrainJob(request, source, tuple(folders), options, found.files, found.digests, out, found.untrained)
-    examples_of(job)
-    return job
+        """Epoch `number` is over; `losses` are its mean loss terms."""
 
 
 def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListener | None = None) -> Path:
-    """Train, and write the learned tensors with their provenance to `job.out`; returns that path."""
+    """Train, and write the learned tensors with their record to `job.out`; returns that path.
+
+    A file that is there and was trained otherwise is kept beside it under its date.
+    """
     listener = listener or TrainListener()
-    examples = examples_of(job)
-    images = {example.sample.image: digest(example.sample.image) for example in examples}
+    started, record = time.perf_counter(), record_of(job, digest)
     model = job.request.detector.begin(job.files, job.seed, **job.options).to(machine.device).eval()
     model.requires_grad_(False)
     learned = model.learned()
-    for parameter in learned.values():
-        parameter.requires_grad_(True)
-    optimiser = job.request.recipe.make_optimiser(learned.values())
-    data = {
-        f"{folder.key}/{each.key}": each.fingerprint(digest)
-        for folder in job.folders
-        for each in folder.classes
-    }
-    progress = _Progress(job, model.version, data, optimiser)
-    encoder = Encoder(model, job.request.key, job.digests, cache=machine.cache, device=machine.device)
-    trainer = _Trainer(job, model, examples, images, machine, encoder)
-    curve, started = progress.resume(learned), time.perf_counter()
-    for epoch in range(len(curve) + 1, job.epochs + 1):
-        listener.epoch(epoch, job.epochs, len(examples))
-        curve.append(trainer.epoch(epoch, optimiser, listener))
-        progress.save(learned, curve)
-        listener.finished(epoch, curve[-1])
-    record = Trained(
-        source=job.source,
-        method=job.request.key,
-        options=dict(job.options),
-        recipe=_plain(dataclasses.asdict(job.request.recipe)) | {"epochs": job.epochs, "seed": job.seed},
-        weights=dict(job.digests),
-        data=data,
-        images=sorted({value[:16] for value in images.values()}),
-        loss=curve,
-        seconds=round(time.perf_counter() - started, 3),
-        untrained_backbone=job.untrained,
-        provenance=provenance(machine.device),
-    )
-    record.save({name: parameter.detach().cpu() for name, parameter in learned.items()}, job.out)
+    progress = Progress(job.out, _identity(record, model.version))
+    trainer = _Trainer(job, model, digest, machine)
+    state = progress.load()
+    curve: list[dict[str, float]] = list(state["curve"]) if state else []
+    if state:
+        with torch.no_grad():
+            for name, tensor in state["learned"].items():
+                learned[name].copy_(tensor)
+    before = 0
+    for stage, epochs in job.stages:
+        optimiser = stage.make_optimiser(learned, job.source.key)
+        if optimiser is not None and before + epochs > len(curve):
+            if state and before < len(curve):
+                optimiser.load_state_dict(state["optimiser"])
+            _move_only(stage.trained(learned), learned)
+            for epoch in range(len(curve) - before, epochs):
+                listener.epoch(len(curve) + 1, job.epochs, len(trainer.examples))
+                curve.append(trainer.epoch(stage, len(curve) + 1, epoch, epochs, optimiser, listener))
+                kept = job.out.with_name(f"{job.out.stem}.epochs") / f"epoch_{len(curve)}.safetensors"
+                dataclasses.replace(record, loss=curve).save(learned, kept)
+                progress.save(learned, optimiser, curve)
+                listener.finished(len(curve), curve[-1])
+        before += epochs
+    if differences(job, digest):
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(job.out.stat().st_mtime))
+        job.out.replace(job.out.with_name(f"{job.out.stem}.until-{stamp}{job.out.suffix}"))
+    dataclasses.replace(record, loss=curve).save(learned, job.out)
+    made = {"seconds": round(time.perf_counter() - started, 3), "provenance": provenance(machine.device)}
+    write_json(job.out.with_name(f"{job.out.stem}.provenance.json"), made, "--weights-root")
     progress.drop()
     return job.out
 
 
+def _identity(record: Trained, version: int) -> dict[str, Any]:
+    return dataclasses.asdict(record) | {"version": version}
+
+
+def _move_only(trained: Mapping[str, nn.Parameter], learned: Mapping[str, nn.Parameter]) -> None:
+    for name, parameter in learned.items():
+        parameter.requires_grad_(name in trained)
+        parameter.grad = None
+
+
 class _Trainer:
-    def __init__(
-        self,
-        job: TrainJob,
-        model: ZeroShotDetector,
-        examples: Sequence[Example],
-        digests: Mapping[Path, str],
-        machine: Machine,
-        encoder: Encoder,
-    ) -> None:
-        self.job, self.model, self.examples, self.digests = job, model, examples, digests
-        self.machine, self.encoder = machine, encoder
+    def __init__(self, job: TrainJob, model: ZeroShotDetector, digest: Digest, machine: Machine) -> None:
+        self.job, self.model, self.digest, self.machine = job, model, digest, machine
+        self.examples = examples_of(job)
+        self.encoder = Encoder(
+            model, job.request.key, job.digests, cache=machine.cache, device=machine.device
+        )
 
     def epoch(
-        self, number: int, optimiser: torch.optim.Optimizer, listener: TrainListener
+        self,
+        stage: Stage,
+        number: int,
+        of_stage: int,
+        epochs: int,
+        optimiser: torch.optim.Optimizer,
+        listener: TrainListener,
     ) -> dict[str, float]:
-        """Run one epoch; returns the mean of each loss term and of the total over the images."""
-        job, device = self.job, self.machine.device
+        """Run epoch `number` (from 1) of the training, which is `of_stage` (from 0) of the stage's `epochs`.
+
+        Returns the mean of each loss term and of the total over the images.
+        """
+        job, device, learned = self.job, self.machine.device, self.model.learned()
         torch.manual_seed(job.seed + number)
         sums: dict[str, float] = {}
-        for batch in self._batches(number):
-            features = self.encoder.features(self.model, [(digest, tensor) for digest, tensor, *_ in batch])
-            prompts = [example.data.prompt for *_, example in batch]
-            labels = torch.tensor([example.sample.label for *_, example in batch], device=device)
-            masks = torch.from_numpy(np.stack([mask for _, _, mask, _ in batch])).to(device)
-            terms = self.model.loss(features, prompts, labels, masks)
-            loss = job.request.recipe.minimised(terms)
+        steps = -(-len(self.examples) // stage.batch_size)
+        for step, batch in enumerate(self._batches(stage, number)):
+            samples = [example.sample for *_, example in batch]
+            features = self.encoder.features(
+                [(digest, tensor) for digest, tensor, *_ in batch], partial(self._input, samples)
+            )
+            drawn = TrainingBatch(
+                [example.data.prompt for *_, example in batch],
+                torch.tensor([sample.label for sample in samples], device=device),
+                torch.from_numpy(np.stack([mask for _, _, mask, _ in batch])).to(device),
+                stage.name,
+            )
+            stage.set_rates(optimiser, of_stage * steps + step, steps, epochs)
+            terms = self.model.loss(features, drawn)
+            loss = stage.minimised(terms)
             if not torch.isfinite(loss):
                 raise BenchError(f"{job}: the loss is {loss.item()} in epoch {number}; nothing was written")
             optimiser.zero_grad()
             loss.backward()
+            stage.clip_gradients(learned)
             optimiser.step()
             for name, value in {**terms, "total": loss}.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(batch)
             listener.batch(len(batch), loss.item())
         return {name: value / len(self.examples) for name, value in sums.items()}
 
-    def _batches(self, epoch: int) -> Iterator[list[tuple[str | None, Tensor | None, np.ndarray, Example]]]:
+    def _batches(self, stage: Stage, epoch: int) -> Iterator[list["_Read"]]:
         generator = torch.Generator().manual_seed(self.job.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.examples), generator=generator).tolist()
-        size = self.job.request.recipe.batch_size
 
-        def read(index: int) -> tuple[str | None, Tensor | None, np.ndarray, Example]:
-            return self._read(epoch, index)
+        def read(index: int) -> _Read:
+            return self._read(stage, epoch, index)
 
-        yield from batches(ahead(order, read, self.machine.workers, size), size)
+        yield from batches(ahead(order, read, self.machine.workers, stage.batch_size), stage.batch_size)
 
-    def _read(self, epoch: int, index: int) -> tuple[str | None, Tensor | None, np.ndarray, Example]:
-        """Return digest (None for a mosaic), network input (None if its features are kept), mask, example."""
-        example, size = self.examples[index], self.model.image_size
-        recipe = self.job.request.recipe
+    def _read(self, stage: Stage, epoch: int, index: int) -> "_Read":
+        """Return digest (None if no features are kept), network input (None if they are), mask, example."""
+        example, model = self.examples[index], self.model
         rng = np.random.default_rng([self.job.seed, epoch, index])
-        if rng.random() < recipe.mosaic.get(example.dataset, 0.0):
-            image, mask = mosaic(draw_four(example.data, rng, by_species=recipe.mosaic_by_species))
-            return None, self.model.preprocess(image), resize_mask(mask, size), example
-        digest = self.digests[example.sample.image]
-        tensor = None
-        if not self.encoder.has(digest):
-            tensor = self.model.preprocess(read_image(example.sample.image))
-        if example.sample.mask is None:
-            return digest, tensor, np.zeros((size, size), np.uint8), example
-        return digest, tensor, resize_mask(read_mask(example.sample.mask), size), example
+        sample, digest = example.sample, None
+        if rng.random() < stage.mosaic.get(example.dataset, 0.0):
+            image, mask = mosaic(draw_four(example.data, rng, of=stage.mosaic_of))
+        else:
+            if not stage.augments:
+                digest = self.digest(sample.image)
+                if self.encoder.has(digest):
+                    return digest, None, self._mask(sample), example
+            image = read_image(sample.image)
+            mask = read_mask(sample.mask) if sample.mask else np.zeros((image.height, image.width), np.uint8)
+        generator = torch.Generator()
+        if stage.augments:
+            generator.manual_seed(int(rng.integers(1 << 62)))
+            image, mask = model.augment(image, mask, stage.name, generator)
+        tensor, mask = model.preprocess(image), self._resized(mask)
+        if stage.augments:
+            tensor, mask = model.augment_input(tensor, mask, stage.name, generator)
+        return digest, tensor, mask, example
+
+    def _input(self, samples: Sequence[Sample], index: int) -> Tensor:
+        return self.model.preprocess(read_image(samples[index].image))
+
+    def _mask(self, sample: Sample) -> np.ndarray:
+        if sample.mask is None:
+            return np.zeros((self.model.image_size, self.model.image_size), np.uint8)
+        return self._resized(read_mask(sample.mask))
+
+    def _resized(self, mask: np.ndarray) -> np.ndarray:
+        return resize_mask(mask, self.model.image_size, nearest=self.model.training_masks == "nearest")
 
 
-class _Progress:
-    """The state after the last finished epoch, beside the result."""
-
-    def __init__(
-        self,
-        job: TrainJob,
-        version: int,
-        data: Mapping[str, str],
-        optimiser: torch.optim.Optimizer,
-    ) -> None:
-        self.path = job.out.with_name(f"{job.out.name}.progress")
-        self.epochs = job.out.with_name(f"{job.out.stem}.epochs")
-        self.optimiser = optimiser
-        parts = {
-            "method": job.request.key,
-            "version": version,
-            "options": job.options,
-            "recipe": _plain(dataclasses.asdict(job.request.recipe)),
-            "source": job.source,
-            "weights": job.digests,
-            "data": data,
-        }
-        self.identity = hashlib.sha256(json.dumps(parts, sort_keys=True, default=list).encode()).hexdigest()
-
-    def resume(self, learned: Mapping[str, Tensor]) -> list[dict[str, float]]:
-        """Put a fitting saved state back and return its loss curve; an empty one if there is none."""
-        if not self.path.exists():
-            return []
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise BenchError(
-                f"{self.path} is damaged ({error}); delete it to train from the start"
-            ) from error
-        if state["identity"] != self.identity:
-            return []
-        with torch.no_grad():
-            for name, tensor in state["learned"].items():
-                learned[name].copy_(tensor)
-        self.optimiser.load_state_dict(state["optimiser"])
-        return list(state["curve"])
-
-    def save(self, learned: Mapping[str, Tensor], curve: list[dict[str, float]]) -> None:
-        """Save the state after an epoch whole, and the epoch's learned tensors beside it."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in learned.items()}
-        state = {
-            "identity": self.identity,
-            "learned": tensors,
-            "optimiser": self.optimiser.state_dict(),
-            "curve": curve,
-        }
-        epoch = self.epochs / f"epoch_{len(curve)}.safetensors"
-        write_atomically(self.path, lambda path: torch.save(state, path), "--weights-root")
-        write_atomically(epoch, lambda path: save_file(tensors, path), "--weights-root")
-
-    def drop(self) -> None:
-        """Forget the state: the training is finished."""
-        self.path.unlink(missing_ok=True)
-
-
-def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe as JSON values."""
-    return {name: value.__name__ if isinstance(value, type) else value for name, value in recipe.items()}
+_Read = tuple[str | None, Tensor | None, np.ndarray, Example]

@@ -13,6 +13,7 @@ from bench.run.protocol import parse_methods
 from bench.store.cells import CellStore
 from bench.store.digests import sha256
 from datasets.meta import open_dataset
+from methods.source import Source
 
 
 def make_mvtec_layout(
@@ -68,7 +69,7 @@ def plan_for(tmp_path: Path, data: Path) -> Planner:
             weights_root=tmp_path / "weights",
             digest=sha256,
             settings=Settings(**settings),  # type: ignore[arg-type]
-            source=source,
+            source=Source.parse(source) if source else None,
             allow=allow,
             force=force,
         )

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.run.collect import Machine
 from bench.run.execute import Outcome, execute
+from bench.run.machine import Machine
 from bench.run.plan import Plan
 from bench.store.cells import CellStore
 from methods.base import Prediction

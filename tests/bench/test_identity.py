@@ -11,8 +11,8 @@ from PIL import Image
 
 import metrics
 from bench.demo.untrained import write_untrained
-from bench.run.collect import Machine
 from bench.run.features import FeatureCache, features_key
+from bench.run.machine import Machine
 from bench.run.plan import Plan, Settings
 from bench.run.planner import Library, make_plan
 from bench.run.protocol import MethodRequest, parse_methods

@@ -13,8 +13,8 @@ from PIL import Image
 from bench.cli import main
 from bench.errors import BenchError
 from bench.predict import Answer, LoadedMethod, as_rgb, load_method
-from bench.run.collect import Machine
 from bench.run.execute import execute
+from bench.run.machine import Machine
 from bench.run.threshold import threshold_from
 from bench.store.cells import CellId, CellStore
 from methods.backbones import mini

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.errors import BenchError
-from bench.run.protocol import expand_datasets, is_seen, parse_methods
+from bench.run.protocol import MethodRequest, expand_datasets, parse_methods, protocol_source
 from methods.registry import find, keys
 
 
@@ -53,10 +53,10 @@ def test_an_explicit_option_wins_over_what_the_paper_uses_on_a_target() -> None:
 def test_the_protocol_never_trains_on_the_target() -> None:
     targets = ("mvtec", "visa", "mpdd", "cvc_colondb", "cvc_clinicdb", "headct", "something_else")
     for key in keys():
-        detector = find(key)
-        for target in targets:
-            source = detector.source_for(target, detector.resolve({}))
-            assert not is_seen(source, target), f"{key} on {target} is trained on {source}"
+        for request in (MethodRequest(key, preset) for preset in (None, *find(key).presets)):
+            for target in targets:
+                source = protocol_source(request, target)
+                assert source is None or target not in source.datasets, f"{key} on {target}: {source}"
 
 
 def test_sources_of_the_published_protocols() -> None:

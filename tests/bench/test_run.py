@@ -10,8 +10,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from bench.errors import BenchError
-from bench.run.collect import Machine
 from bench.run.execute import Listener, execute
+from bench.run.machine import Machine
 from bench.run.plan import summary
 from bench.run.record import remetric
 from bench.store.cells import CellId, CellStore

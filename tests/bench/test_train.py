@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from bench.demo.untrained import write_untrained
 from bench.errors import BenchError
-from bench.run.collect import Machine
 from bench.run.execute import execute
 from bench.run.features import FeatureCache
+from bench.run.machine import Machine
 from bench.run.plan import Permissions, Settings
 from bench.run.planner import Library
 from bench.run.protocol import MethodRequest, parse_methods
@@ -21,7 +21,8 @@ from bench.store.cells import CellStore
 from bench.store.digests import sha256
 from bench.store.trained import read_trained
 from bench.study.cross import plan_cross
-from bench.study.train import TrainJob, TrainListener, make_job, train
+from bench.study.job import TrainJob, make_job
+from bench.study.train import TrainListener, train
 from datasets.meta import open_dataset
 from tests.bench.conftest import make_mvtec_layout
 
@@ -86,7 +87,9 @@ def test_interrupted_training_ends_with_the_same_bits(method: str, job_for: JobM
     assert straight.keys() == again.keys()
     for name, tensor in straight.items():
         assert torch.equal(tensor, again[name]), name
-    assert len(resumed.losses) < job.epochs * -(-16 // job.request.recipe.batch_size), "it began anew"
+    assert len(resumed.losses) < job.epochs * -(-16 // job.request.recipe.stages[0].batch_size), (
+        "it began anew"
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,7 +102,7 @@ def test_training_lowers_the_loss_and_says_what_it_did(method: str, job_for: Job
     assert record.source == f"{job.folders[0].key}~111"
     assert len(record.images) == 16
     assert record.untrained_backbone
-    assert record.recipe["epochs"] == job.epochs
+    assert sum(stage["epochs"] for stage in record.recipe["stages"]) == job.epochs
 
 
 def test_another_seed_gives_other_weights(job_for: JobMaker) -> None:
@@ -208,7 +211,7 @@ def test_cross_trains_what_is_missing_and_marks_the_diagonal(
         train(job, Machine(), sha256)
     assert not study.missing
     store = CellStore(tmp_path / "runs")
-    plan = study.evaluation(store, library, sha256, Settings())
+    plan = study.evaluation(store, library, Settings())
     execute(plan, store, Machine())
     seen = {(cell["source"], cell["dataset"]): "seen" in cell["marks"] for cell in store}
     one, two = (folder.key for folder in folders)
@@ -218,4 +221,4 @@ def test_cross_trains_what_is_missing_and_marks_the_diagonal(
         (f"{two}~111", one): False,
         (f"{two}~111", two): True,
     }
-    assert len(study.evaluation(store, library, sha256, Settings()).tasks) == 0
+    assert len(study.evaluation(store, library, Settings()).tasks) == 0

@@ -11,6 +11,7 @@ from PIL import Image
 from methods import states
 from methods.adaclip import AdaCLIP, cluster, most_abnormal, semantic_feature
 from methods.backbones import clip
+from methods.base import TrainingBatch
 
 MINI = AdaCLIP.presets["mini"]
 OPTIONS = AdaCLIP.resolve(MINI)
@@ -193,10 +194,12 @@ def test_training_moves_what_is_learned_only(files: dict[str, Path], images: tor
     masks[1, 30:60, 30:60] = 1
     unused = "clip_model.text_prompter.static_prompts.0"
     before = learned[unused].clone()
-    optimiser = detector.recipe.make_optimiser(learned.values())
+    optimiser = detector.recipe.stages[0].make_optimiser(learned)
     losses = []
     for _ in range(2):
-        loss = detector.recipe.minimised(detector.loss(features, NAMES[:2], labels, masks))
+        loss = detector.recipe.stages[0].minimised(
+            detector.loss(features, TrainingBatch(NAMES[:2], labels, masks))
+        )
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
@@ -216,7 +219,7 @@ def test_dice_by_row_or_by_image(files: dict[str, Path], images: torch.Tensor) -
         detector = AdaCLIP.load(files, **{**MINI, "dice": dice})
         with torch.no_grad():
             features = detector.encode(images[:2])
-            terms[dice] = detector.loss(features, NAMES[:2], torch.tensor([1, 1]), masks)
+            terms[dice] = detector.loss(features, TrainingBatch(NAMES[:2], torch.tensor([1, 1]), masks))
             parts = detector.look(features, NAMES[:2])
             layer = [detector.raw_maps(logits)[:, 1] for logits in parts.logits.unbind(1)]
     rows = [(2 * (each * masks).sum(2) + 1) / (each.sum(2) + masks.sum(2) + 1) for each in layer]

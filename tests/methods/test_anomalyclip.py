@@ -10,6 +10,7 @@ from PIL import Image
 from methods import states
 from methods.anomalyclip import AnomalyCLIP, prompt_tokens
 from methods.backbones import clip
+from methods.base import TrainingBatch
 
 MINI = AnomalyCLIP.presets["mini"]
 OPTIONS = AnomalyCLIP.resolve(MINI)
@@ -114,10 +115,12 @@ def test_training_moves_the_prompts_only(files: dict[str, Path], images: torch.T
     features, labels = detector.encode(images), torch.tensor([0, 1, 0, 1, 1])
     masks = torch.zeros(5, SIZE, SIZE)
     masks[1::2, 30:60, 30:60] = 1
-    optimiser = detector.recipe.make_optimiser(learned.values())
+    optimiser = detector.recipe.stages[0].make_optimiser(learned)
     losses = []
     for _ in range(4):
-        loss = detector.recipe.minimised(detector.loss(features, NAMES, labels, masks))
+        loss = detector.recipe.stages[0].minimised(
+            detector.loss(features, TrainingBatch(NAMES, labels, masks))
+        )
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()

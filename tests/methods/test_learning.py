@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from methods.learning import Recipe, dice, focal, how_to_train, state_of
+from methods.learning import Stage, dice, focal, how_to_train, state_of
 
 
 def test_focal_of_single_pixels() -> None:
@@ -34,12 +34,12 @@ def test_dice_is_averaged_over_images_not_pooled() -> None:
     assert float(dice(maps, masks)) == pytest.approx(want)
 
 
-def test_recipe_weighs_its_terms() -> None:
-    recipe = Recipe(epochs=1, batch_size=1, learning_rate=0.1, losses={"a": 2.0, "b": 1.0})
+def test_a_stage_weighs_its_terms() -> None:
+    stage = Stage(epochs=1, batch_size=1, learning_rate=0.1, losses={"a": 2.0, "b": 1.0})
     terms = {"a": torch.tensor(3.0), "b": torch.tensor(1.0), "noted": torch.tensor(100.0)}
-    assert float(recipe.minimised(terms)) == 7.0
+    assert float(stage.minimised(terms)) == 7.0
     with pytest.raises(KeyError, match="b"):
-        recipe.minimised({"a": torch.tensor(3.0)})
+        stage.minimised({"a": torch.tensor(3.0)})
 
 
 def test_focal_smooths_its_targets_from_both_sides() -> None:

@@ -23,7 +23,7 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
         "epochs": {"mvtec": 3, "visa": 15, "btad": 3},
         "losses": {"focal": 1.0, "dice": 1.0},
         "mosaic": {"mvtec": 0.2},
-        "mosaic_by_species": True,
+        "mosaic_of": "defects",
     },
     # AnomalyCLIP: the local part of the loss weighs 4.
     "anomalyclip": {
@@ -42,7 +42,7 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
         "optimiser": torch.optim.AdamW,
         "losses": {"image": 1.0, "focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
         "mosaic": {"mvtec": 0.2},
-        "mosaic_by_species": False,
+        "mosaic_of": "all",
     },
     # Tipsomaly: the published files are those of epoch 2.
     "tipsomaly": {
@@ -56,22 +56,23 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
 
 def as_trained(recipe: Recipe, paper: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the recipe comes to in the words of `PAPERS`, the optimiser as it is built."""
-    optimiser = recipe.make_optimiser([torch.nn.Parameter(torch.zeros(1))])
+    (stage,) = recipe.stages
+    optimiser = stage.make_optimiser({"anything": torch.nn.Parameter(torch.zeros(1))})
     (group,) = optimiser.param_groups
     told = {
-        "epochs": {source: recipe.epochs_for(source) for source in paper["epochs"]},
-        "batch_size": recipe.batch_size,
+        "epochs": {source: stage.epochs_for(source) for source in paper["epochs"]},
+        "batch_size": stage.batch_size,
         "lr": group["lr"],
         "betas": tuple(group["betas"]),
         "weight_decay": group["weight_decay"],
         "eps": group["eps"],
         "amsgrad": group["amsgrad"],
         "optimiser": type(optimiser),
-        "losses": dict(recipe.losses),
-        "mosaic": dict(recipe.mosaic),
+        "losses": dict(stage.losses),
+        "mosaic": dict(stage.mosaic),
         "seed": recipe.seed,
     }
-    return told | ({"mosaic_by_species": recipe.mosaic_by_species} if paper["mosaic"] else {})
+    return told | ({"mosaic_of": stage.mosaic_of} if paper["mosaic"] else {})
 
 
 @pytest.mark.parametrize("method", PAPERS)

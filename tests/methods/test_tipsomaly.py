@@ -12,6 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
+from methods.base import TrainingBatch
 from methods.tipsomaly import ENSEMBLES, Tipsomaly, fresh_prompts, read_prompts, write_prompts
 
 MINI = Tipsomaly.presets["mini"]
@@ -361,13 +362,13 @@ def test_only_the_prompts_learn_and_their_loss_falls(files: dict[str, Path], ima
         features = method.encode(marked)
     frozen = {name: rows.clone() for name, rows in method.state_dict().items() if "learnable" not in name}
     assert set(method.learned()) == {name for name, each in method.named_parameters() if each.requires_grad}
-    optimiser = method.recipe.make_optimiser(method.learned().values())
+    optimiser = method.recipe.stages[0].make_optimiser(method.learned())
     assert isinstance(optimiser, torch.optim.Adam)
     assert optimiser.defaults["betas"] == (0.5, 0.999)
     totals = []
     for _ in range(8):
-        terms = method.loss(features, NAMES, torch.tensor([0, 1, 1, 0]), _masks())
-        total = method.recipe.minimised(terms)
+        terms = method.loss(features, TrainingBatch(NAMES, torch.tensor([0, 1, 1, 0]), _masks()))
+        total = method.recipe.stages[0].minimised(terms)
         want = terms["focal"] + terms["dice_abnormal"] + terms["dice_normal"]
         torch.testing.assert_close(total, want)
         optimiser.zero_grad()

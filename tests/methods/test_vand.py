@@ -10,6 +10,7 @@ from PIL import Image
 
 from methods import states
 from methods.backbones import clip
+from methods.base import TrainingBatch
 from methods.fill import filled
 from methods.prompts import SHORT_TEMPLATES
 from methods.vand import ENSEMBLE, Vand
@@ -122,12 +123,12 @@ def test_training_moves_the_layers_alone_and_learns(detector: Vand, images: torc
         features = detector.encode(images)
     masks = torch.zeros(4, 84, 84)
     masks[::2, 20:60, 10:50] = 1
-    optimiser = detector.recipe.make_optimiser(detector.learned().values())
+    optimiser = detector.recipe.stages[0].make_optimiser(detector.learned())
     losses = []
     for _ in range(15):
-        terms = detector.loss(features, ["pcb1"] * 4, masks.amax(dim=(1, 2)), masks)
-        assert terms.keys() == detector.recipe.losses.keys()
-        loss = detector.recipe.minimised(terms)
+        terms = detector.loss(features, TrainingBatch(["pcb1"] * 4, masks.amax(dim=(1, 2)), masks))
+        assert terms.keys() == detector.recipe.stages[0].losses.keys()
+        loss = detector.recipe.stages[0].minimised(terms)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -12,6 +12,7 @@ from torch import Tensor
 from datasets.images import resize_mask
 from methods.adaclip import AdaCLIP, blank, cluster, semantic_feature, sentence_tokens
 from methods.backbones import clip
+from methods.base import TrainingBatch
 from methods.fill import filled
 
 TOLERANCES = {
@@ -186,12 +187,12 @@ def _train(golden: Any, deviations: Any, detector: AdaCLIP) -> set[str]:
     betas = re.search(r"betas=\(([\d.]+),\s*([\d.]+)\)", about["optimiser"])
     assert betas, about["optimiser"]
     recipe = replace(
-        detector.recipe,
+        detector.recipe.stages[0],
         learning_rate=float(said["lr"]),
         weight_decay=float(said["weight_decay"]),
         betas=(float(betas[1]), float(betas[2])),
     )
-    optimiser = recipe.make_optimiser(learned.values())
+    optimiser = recipe.make_optimiser(learned)
     recognised = set()
     for index, (picture, step) in enumerate(zip(_pictures(golden), about["steps"], strict=True)):
         images = detector.preprocess(picture)[None]
@@ -203,7 +204,7 @@ def _train(golden: Any, deviations: Any, detector: AdaCLIP) -> set[str]:
             maps = torch.stack([detector.raw_maps(level)[0, 1] for level in parts.logits.unbind(1)])
             semantic = detector.fuse(parts) if detector.options["use_hsf"] else None
             score = detector.image_logits(parts, semantic).softmax(dim=-1)[0]
-        terms = detector.loss(features, prompts, labels, mask[None])
+        terms = detector.loss(features, TrainingBatch(prompts, labels, mask[None]))
         optimiser.zero_grad()
         recipe.minimised(terms).backward()
         _check_losses(golden, deviations, step, terms, recipe.minimised(terms))

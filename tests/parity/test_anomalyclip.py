@@ -11,6 +11,7 @@ from torch import Tensor
 from datasets.images import resize_mask
 from methods.anomalyclip import AnomalyCLIP, blank, prompt_tokens
 from methods.backbones import clip
+from methods.base import TrainingBatch
 from methods.fill import filled
 from parity.clip_cases import pictures
 
@@ -98,9 +99,9 @@ def _infer(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> d
 def _train(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> dict[str, Tensor]:
     options = golden.about["options"]
     local = {name: float(options["lambda_local"]) for name in ("focal", "dice_abnormal", "dice_normal")}
-    assert {**local, "image": 1.0} == detector.recipe.losses or options["lambda_local"] != 4
+    assert {**local, "image": 1.0} == detector.recipe.stages[0].losses or options["lambda_local"] != 4
     recipe = replace(
-        detector.recipe,
+        detector.recipe.stages[0],
         learning_rate=options["learning_rate"],
         betas=tuple(options["betas"]),
         losses={**local, "image": 1.0},
@@ -109,10 +110,10 @@ def _train(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> d
         [torch.from_numpy(resize_mask(mask, detector.image_size)) for mask in golden.arrays["masks_u8"]]
     )
     labels, learned = golden.tensor("labels"), detector.learned()
-    optimiser = recipe.make_optimiser(learned.values())
+    optimiser = recipe.make_optimiser(learned)
     got, losses = {"gt": masks}, []
     for step in range(len(golden.arrays["losses"])):
-        terms = detector.loss(features, ["anything"] * len(labels), labels, masks)
+        terms = detector.loss(features, TrainingBatch(["anything"] * len(labels), labels, masks))
         total = recipe.minimised(terms)
         weighted = [terms[name] for name in local] + [total - terms["image"], terms["image"], total]
         losses.append(torch.stack(weighted).detach())

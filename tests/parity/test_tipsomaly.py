@@ -16,6 +16,7 @@ from PIL import Image
 
 from datasets.images import resize_mask
 from methods.backbones.tips import PATCH, TipsText, TipsTokenizer, TipsVision, sinusoids, swiglu_hidden
+from methods.base import TrainingBatch
 from methods.fill import fill, filled
 from methods.maps import similarity_logits
 from methods.tipsomaly import ENSEMBLES, LEARNING, Tipsomaly, read_prompts
@@ -325,7 +326,7 @@ def _train(case: Any, deviations: Any) -> set[str]:
     images, names, known = _images(case, method), _names(case), {"losses"}
     masks = np.stack([resize_mask(mask, method.image_size) for mask in case.arrays["masks_u8"]])
     labels, truth = case.tensor("labels"), torch.from_numpy(masks)
-    weights = dict(Tipsomaly.recipe.losses) if about["cls_seg_los"] in ("seg", "both") else {}
+    weights = dict(Tipsomaly.recipe.stages[0].losses) if about["cls_seg_los"] in ("seg", "both") else {}
     if about["cls_seg_los"] in ("cls", "both"):
         weights["class_tokens"] = 1.0
     number = r"([\d.]+\d)"
@@ -333,7 +334,7 @@ def _train(case: Any, deviations: Any) -> set[str]:
     betas = re.search(rf"betas \({number}, {number}\)", about["optimizer"])
     assert rate and betas and about["optimizer"].startswith("Adam,")
     recipe = replace(
-        Tipsomaly.recipe,
+        Tipsomaly.recipe.stages[0],
         epochs=about["epochs"],
         batch_size=about["batch_size"],
         learning_rate=float(rate[1]),
@@ -343,7 +344,7 @@ def _train(case: Any, deviations: Any) -> set[str]:
     learned = method.learned()
     for parameter in learned.values():
         parameter.requires_grad_(True)
-    optimiser = recipe.make_optimiser(learned.values())
+    optimiser = recipe.make_optimiser(learned)
     with torch.no_grad():
         features = method.encode(images)
     losses = []
@@ -351,7 +352,7 @@ def _train(case: Any, deviations: Any) -> set[str]:
         for start in range(0, len(images), recipe.batch_size):
             batch = slice(start, start + recipe.batch_size)
             part = {name: values[batch] for name, values in features.items()}
-            terms = method.loss(part, names[batch], labels[batch], truth[batch])
+            terms = method.loss(part, TrainingBatch(names[batch], labels[batch], truth[batch]))
             total = recipe.minimised(terms)
             optimiser.zero_grad()
             total.backward()

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from methods.base import TrainingBatch
 from methods.fill import filled
 from methods.learning import dice, focal
 from methods.vand import Vand
@@ -63,8 +64,8 @@ def _train(
     masks = torch.stack([_target(mask, detector.image_size) for mask in golden.arrays["masks_u8"]])
     features = {name: tensor.clone() for name, tensor in features.items()}  # out of inference mode
     betas = (about["betas"][0], about["betas"][1])
-    recipe = replace(detector.recipe, learning_rate=about["learning_rate"], betas=betas)
-    optimiser = recipe.make_optimiser(detector.learned().values())
+    recipe = replace(detector.recipe.stages[0], learning_rate=about["learning_rate"], betas=betas)
+    optimiser = recipe.make_optimiser(detector.learned())
     steps: dict[str, list[Tensor]] = {"losses": [], "focal": [], "dice": []}
     for _ in range(about["epochs"]):
         for start in range(0, len(prompts), about["batch_size"]):
@@ -76,7 +77,7 @@ def _train(
                 steps["focal"].append(torch.stack([focal(level, masks[batch]) for level in levels]))
                 steps["dice"].append(torch.stack([dice(level[:, 1], masks[batch]) for level in levels]))
             labels = masks[batch].amax(dim=(1, 2))
-            loss = recipe.minimised(detector.loss(part, prompts[batch], labels, masks[batch]))
+            loss = recipe.minimised(detector.loss(part, TrainingBatch(prompts[batch], labels, masks[batch])))
             steps["losses"].append(loss.detach())
             optimiser.zero_grad()
             loss.backward()

@@ -9,7 +9,7 @@ from PIL import Image
 import bench.demo.demo
 from bench.demo.standin import stand_in_folders
 from bench.errors import BenchError
-from bench.run.collect import Machine
+from bench.run.machine import Machine
 from bench.run.protocol import MethodRequest
 from bench.show.gallery import GalleryRow, draw_gallery
 from bench.show.pictures import coloured

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from bench.errors import BenchError
-from bench.run.collect import choose_device
+from bench.run.machine import choose_device
 from bench.store.provenance import provenance
 from methods.backbones import mini
 from tools.mini.clip import ClipFamily

@@ -9,11 +9,12 @@ import torch
 
 from bench.demo.demo import Demo, demo_requests
 from bench.demo.standin import stand_in_folders
-from bench.run.collect import Machine
+from bench.run.machine import Machine
 from bench.run.planner import Library
-from bench.run.protocol import MethodRequest, chosen_source, source_parts
+from bench.run.protocol import MethodRequest, chosen_source
 from bench.store.digests import DigestCache
-from bench.study.train import TrainJob, make_job, train
+from bench.study.job import TrainJob, make_job
+from bench.study.train import train
 from datasets.samples import Folder
 from methods.backbones import mini
 
@@ -63,7 +64,8 @@ def jobs(
     The seed is the recipe's, `later` counted on; nothing for a method that learns nothing.
     """
     sources = {target: chosen_source(request, target, None) for target in folders}
-    for source in sorted({each for each in sources.values() if each}):
-        seed = int(source.partition("~")[2]) + later
-        job = make_job(request, [folders[key] for key in source_parts(source)], seed, library)
+    for source in sorted({each for each in sources.values() if each}, key=str):
+        job = make_job(
+            request, [folders[key] for key in source.datasets], request.recipe.seed + later, library
+        )
         yield job, [folders[target] for target, own in sources.items() if own == source]

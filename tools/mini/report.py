@@ -14,16 +14,18 @@ import torch
 
 from bench.demo.demo import HEADLINE, demo_requests
 from bench.demo.standin import stand_in_folders
-from bench.run.collect import Machine
 from bench.run.execute import execute
+from bench.run.machine import Machine
 from bench.run.planner import Library, make_plan
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
-from bench.study.train import TrainJob, train
+from bench.study.job import TrainJob
+from bench.study.train import train
 from datasets.samples import Folder
 from methods import states
 from methods.backbones import mini
+from methods.source import Source
 from tools.mini.learn import by_key, jobs
 
 Found = dict[str, float | None]
@@ -63,7 +65,7 @@ class _Round:
         return Library(root, self.digest)
 
     def _run(
-        self, request: MethodRequest, tests: Sequence[tuple[str | None, list[Folder]]], name: str
+        self, request: MethodRequest, tests: Sequence[tuple[Source | None, list[Folder]]], name: str
     ) -> Found:
         store = CellStore(self.root / f"runs-{name}")
         wanted = set()

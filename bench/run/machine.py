@@ -1,0 +1,95 @@
+"""What a run uses and what changes no number: device, batches, readers, memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from bench.errors import BenchError
+from bench.run.features import FeatureCache
+from datasets.files import sha256_of
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run uses and what changes no number."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    batch_size: int = 8
+    workers: int = 2
+    cache: FeatureCache | None = None
+    """Keeps the features of frozen encoders, for methods that allow it."""
+    digest: Callable[[Path], str] = sha256_of
+    """A file's SHA-256; pass one that remembers (`bench.store.digests`) to save time."""
+    memory: int = 4 << 30
+    """Bytes that a transductive method and the features of its images may take; what is more goes to disk."""
+
+
+def choose_device(word: str) -> torch.device:
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:n`; raises `BenchError` if it is not there."""
+    if word == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(word)
+    except RuntimeError as error:
+        raise BenchError(f"--device {word}: use auto, cpu, cuda or cuda:n") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BenchError(
+            f"--device {word}: torch sees {torch.cuda.device_count()} CUDA devices here; use --device cpu"
+        )
+    if device.type not in ("cpu", "cuda"):
+        raise BenchError(f"--device {word}: use auto, cpu, cuda or cuda:n")
+    return device
+
+
+def ahead(items: Iterable[In], read: Callable[[In], Out], workers: int, extra: int) -> Iterator[Out]:
+    """Yield `read(item)` in order; threads read at most `workers + extra` items ahead."""
+    if workers < 1:
+        yield from map(read, items)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+        waiting: deque[Future[Out]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > workers + extra:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def batches(items: Iterable[Out], size: int) -> Iterator[list[Out]]:
+    """Yield lists of `size` items; the last one may be shorter."""
+    batch: list[Out] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def in_parts(batch: Sequence[In], work: Callable[[Sequence[In]], Out], device: torch.device) -> list[Out]:
+    """Return what `work` makes of the batch, in order: in one part, or in halves where memory is too small.
+
+    Raises `BenchError` if the device cannot hold a single item.
+    """
+    try:
+        return [work(batch)]
+    except torch.cuda.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise BenchError(f"one image does not fit into {device}'s memory; use --device cpu") from error
+    torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return [*in_parts(batch[:half], work, device), *in_parts(batch[half:], work, device)]
