@@ -273,6 +273,8 @@ class ZeroShotDetector(nn.Module, ABC):
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
     """Return predictions for consecutive images as one."""
+    if len(parts) == 1:
+        return parts[0]
     return Prediction(
         torch.cat([part.scores for part in parts]),
         torch.cat([part.maps for part in parts]),

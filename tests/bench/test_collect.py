@@ -1,5 +1,6 @@
 """Images through a method: what a method may answer, and what happens where memory runs out."""
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,8 @@ def test_a_batch_that_does_not_fit_is_halved(run: Run, largest: int) -> None:
     outcome, halved = run(small)
     assert not outcome.failed
     assert max(sizes) == 8
-    assert sum(size for size in sizes if size <= largest) == 16
+    looked_at = 4  # two images together and alone, before the first class
+    assert sum(size for size in sizes if size <= largest) == 16 + looked_at
     for name, cell in whole.items():
         for part in ("scores", "metrics", "also", "details"):
             assert halved[name][part] == cell[part], part
@@ -73,6 +75,47 @@ def test_one_image_that_does_not_fit_fails_with_advice(run: Run) -> None:
     outcome, cells = run(never)
     assert not cells
     assert [("--device cpu" in reason) for _, reason in outcome.failed] == [True, True]
+
+
+def test_a_wrong_shape_is_noticed_in_every_batch(run: Run) -> None:
+    outcome, _ = run(lambda images: answer(images)._replace(scores=torch.zeros(min(len(images), 2))))
+    assert all("the contract asks for (8,) and (8, 224, 224)" in reason for _, reason in outcome.failed)
+
+
+@pytest.mark.parametrize("level", ["scores", "maps"])
+def test_a_method_that_looks_at_its_batch_is_refused(run: Run, level: str) -> None:
+    def batchwise(images: Tensor) -> Prediction:
+        right = answer(images)
+        values = getattr(right, level)
+        return right._replace(**{level: values - values.mean(dim=0, keepdim=True)})
+
+    outcome, cells = run(batchwise)
+    assert not cells
+    assert len(outcome.failed) == 2
+    assert all(f"one by one ({level} move" in reason for _, reason in outcome.failed)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("level", ["scores", "maps"])
+def test_an_answer_that_is_no_number_fails_and_names_the_image(run: Run, level: str, value: float) -> None:
+    def broken(images: Tensor) -> Prediction:
+        right = answer(images)
+        getattr(right, level)[images.amax(dim=(1, 2, 3)).argmax()] = value
+        return right
+
+    outcome, cells = run(broken)
+    assert not cells
+    assert all("answered NaN or infinity for bolt/test/" in reason for _, reason in outcome.failed[:1])
+
+
+def test_double_precision_is_refused_not_rounded(run: Run) -> None:
+    outcome, _ = run(lambda images: answer(images)._replace(scores=answer(images).scores.double()))
+    assert all("scores in float64; the contract asks for float32" in reason for _, reason in outcome.failed)
+
+
+def test_a_method_that_exits_fails_its_classes_only(run: Run) -> None:
+    outcome, _ = run(lambda images: sys.exit("out of here"))
+    assert [reason for _, reason in outcome.failed] == ["SystemExit: out of here"] * 2
 
 
 @pytest.mark.parametrize(
@@ -94,7 +137,7 @@ def test_an_answer_of_another_shape_fails_its_class(
     outcome, cells = run(lambda images: wrong(answer(images)))
     assert not cells
     assert len(outcome.failed) == 2
-    assert all("the contract asks for (8,) and (8, 224, 224)" in reason for _, reason in outcome.failed)
+    assert all("the contract asks for (2,) and (2, 224, 224)" in reason for _, reason in outcome.failed)
 
 
 def test_further_scores_get_image_metrics_of_their_own(run: Run) -> None:

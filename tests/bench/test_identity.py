@@ -18,7 +18,8 @@ from bench.run.planner import Library, make_plan
 from bench.run.protocol import MethodRequest, parse_methods
 from bench.store.cells import CellStore
 from bench.store.digests import sha256
-from bench.study.train import TrainJob, TrainListener, make_job, train
+from bench.study.job import TrainJob, make_job
+from bench.study.train import TrainListener, train
 from datasets.meta import open_dataset
 from methods.base import Features, Prediction, ZeroShotDetector
 from methods.registry import find
@@ -246,7 +247,7 @@ def test_a_training_goes_on_only_as_the_same_one(begun: TrainJob, monkeypatch: p
     changed = {
         "frozen weights": dataclasses.replace(begun, digests={**begun.digests, "vision": "f" * 64}),
         "options": dataclasses.replace(begun, options={**begun.options, "temperature": 0.02}),
-        "source": dataclasses.replace(begun, source=begun.source.replace("~111", "~112")),
+        "source": dataclasses.replace(begun, source=dataclasses.replace(begun.source, seed=112)),
     }
     for what, job in changed.items():
         assert first_epoch(job) == 1, what
@@ -261,6 +262,10 @@ def test_a_training_goes_on_only_as_the_same_one(begun: TrainJob, monkeypatch: p
         assert first_epoch(begun) == 1, "version"
     for field, value in (("learning_rate", 0.5), ("weight_decay", 0.5), ("betas", (0.1, 0.2))):
         with monkeypatch.context() as patch:
-            patch.setattr(detector, "recipe", dataclasses.replace(detector.recipe, **{field: value}))
+            (stage,) = detector.recipe.stages
+            recipe = dataclasses.replace(
+                detector.recipe, stages=(dataclasses.replace(stage, **{field: value}),)
+            )
+            patch.setattr(detector, "recipe", recipe)
             assert first_epoch(begun) == 1, field
     assert first_epoch(begun) == 2, "and none of these was lost or saved"

@@ -1,0 +1,162 @@
+"""Methods whose answers need the whole class: judged together in bounded memory, or finished at its end."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.run.execute import execute
+from bench.run.features import FeatureCache
+from bench.run.machine import Machine
+from bench.run.plan import Plan
+from bench.run.protocol import MethodRequest
+from bench.store.cells import CellStore
+from methods import registry
+from methods.base import ImageSet, Prediction, ZeroShotDetector, joined
+
+
+class Odd(ZeroShotDetector):
+    """How far an image is from the mean of all of them."""
+
+    title = "Odd one out"
+    defaults = {"image_size": 28}
+    encoder_options = ("image_size",)
+    transductive = True
+
+    def encode(self, images: Tensor) -> dict[str, Tensor]:
+        return {"grey": images.mean(dim=1), "unused": images}
+
+    def judge(self, images: ImageSet, prompt: str) -> Iterator[Prediction]:
+        order = sorted(range(len(images)), key=lambda index: images.digests[index])
+        total = torch.stack([images.features([index], ["grey"])["grey"][0] for index in order]).mean(dim=0)
+        for start in range(0, len(images), 3):
+            some = range(start, min(start + 3, len(images)))
+            maps = (images.features(some, ["grey"])["grey"] - total).abs()
+            yield Prediction(maps.mean(dim=(1, 2)), maps)
+
+
+class Peak(ZeroShotDetector):
+    """The brightest pixel, scaled over the class."""
+
+    title = "Peak"
+    defaults = {"image_size": 28}
+    class_normalised = True
+
+    def forward(self, images: Tensor, prompts: Sequence[str]) -> Prediction:
+        maps = images.mean(dim=1)
+        peak = maps.amax(dim=(1, 2))
+        return Prediction(torch.zeros(len(images)), maps, {"peak": peak})
+
+    def finish(self, also: Mapping[str, Tensor]) -> Tensor:
+        peak = also["peak"]
+        return (peak - peak.min()) / (peak.max() - peak.min())
+
+
+Runner = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def run(plan_for: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    def run(
+        method: type[ZeroShotDetector], machine: Machine, name: str = "runs"
+    ) -> dict[str, dict[str, Any]]:
+        monkeypatch.setattr(MethodRequest, "detector", method)
+        store = CellStore(tmp_path / "runs")
+        outcome = execute(plan_for("chance", force=True), store, machine)
+        assert not outcome.failed, outcome.failed
+        return {cell["class"]: cell for cell in store}
+
+    return run
+
+
+def scores(cells: Mapping[str, Mapping[str, Any]]) -> list[float]:
+    return [row["score"] for name in sorted(cells) for row in cells[name]["scores"]]
+
+
+def test_the_answer_depends_on_no_batch_and_no_budget(run: Runner, tmp_path: Path) -> None:
+    cells = run(Odd, Machine(batch_size=8))
+    whole = scores(cells)
+    assert len(set(whole)) > 8
+    assert cells["bolt"]["setting"] == "transductive"
+    assert cells["bolt"]["timing"]["encode_s"] >= 0
+    assert cells["bolt"]["metrics"]["pixel_auroc"] is not None
+    cache = FeatureCache(tmp_path / "features", 10**9)
+    for machine in (
+        Machine(batch_size=1, workers=0),
+        Machine(batch_size=3),
+        Machine(memory=2 * 4 * 28 * 28 * 4 * 3),  # three images in memory, the others on disk
+        Machine(memory=0),
+        Machine(cache=cache),
+        Machine(cache=cache),
+    ):
+        assert scores(run(Odd, machine)) == pytest.approx(whole, abs=1e-6)
+    assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 16
+
+
+def test_a_few_loose_images_are_one_set() -> None:
+    images = torch.rand(5, 3, 28, 28)
+    answer = Odd()(images, ["a"] * 5)
+    torch.testing.assert_close(
+        answer.scores, (images.mean(1) - images.mean(1).mean(0)).abs().mean(dim=(1, 2))
+    )
+    turned = Odd()(images.flip(0), ["a"] * 5)
+    torch.testing.assert_close(turned.maps.flip(0), answer.maps)
+
+
+def test_a_judge_must_answer_for_every_image(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, plan_for: Callable[..., Plan], tmp_path: Path
+) -> None:
+    full = Odd.judge
+
+    def judge(self: Odd, images: ImageSet, prompt: str) -> Iterator[Prediction]:
+        yield from list(full(self, images, prompt))[:-1]
+
+    monkeypatch.setattr(Odd, "judge", judge)
+    monkeypatch.setattr(MethodRequest, "detector", Odd)
+    outcome = execute(plan_for("chance", force=True), CellStore(tmp_path / "runs"), Machine())
+    assert "Odd.judge left 2 images without an answer" in outcome.failed[0][1]
+
+
+def test_scores_are_finished_over_the_class(run: Runner) -> None:
+    cells = run(Peak, Machine(batch_size=3))
+    for cell in cells.values():
+        assert cell["setting"] == "class-normalised"
+        final = [row["score"] for row in cell["scores"]]
+        peaks = [row["also"]["peak"] for row in cell["scores"]]
+        assert min(final) == 0.0
+        assert max(final) == 1.0
+        assert final.index(1.0) == peaks.index(max(peaks))
+        assert cell["metrics"]["image_auroc"] == cell["also"]["peak"]["image_auroc"]
+
+
+def test_cells_say_at_birth_what_tables_need(
+    run: Runner, plan_for: Callable[..., Plan], tmp_path: Path
+) -> None:
+    cells = run(registry.find("chance"), Machine())
+    for cell in cells.values():
+        assert cell["setting"] == "inductive"
+        assert cell["protocol_source"] is True
+        assert cell["target"] == cell["dataset"]
+    # A cell of an earlier version lacks them: it is completed without being computed again.
+    (path,) = (tmp_path / "runs").rglob("bolt.*.json")
+    old = json.loads(path.read_text())
+    whole = dict(old)
+    for name in ("setting", "protocol_source", "target"):
+        del old[name]
+    path.write_text(json.dumps(old))
+    plan = plan_for("chance")
+    assert not plan.tasks
+    assert json.loads(path.read_text()) == old, "a plan writes nothing"
+    execute(plan, CellStore(tmp_path / "runs"), Machine())
+    assert json.loads(path.read_text()) == whole
+
+
+def test_parts_join_with_their_further_scores() -> None:
+    parts = [Prediction(torch.ones(n), torch.ones(n, 2, 2), {"x": torch.arange(float(n))}) for n in (1, 2)]
+    whole = joined(parts)
+    assert whole.maps.shape == (3, 2, 2)
+    assert whole.also["x"].tolist() == [0.0, 0.0, 1.0]
