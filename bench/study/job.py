@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ class TrainJob:
         assert self.source.seed is not None
         return self.source.seed
 
-    @cached_property
+    @property
     def stages(self) -> tuple[tuple[Stage, int], ...]:
         """The stages that take place, each with its epochs on this source."""
         stages = self.request.recipe.stages_for(self.options)
