@@ -100,7 +100,7 @@ class Need:
     """Who needs a file: the first request with the source of its weights, and all with their targets."""
 
     request: MethodRequest
-    source: str | None
+    source: Source | None
     users: dict[str, list[str]] = field(default_factory=dict)
 
 
