@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BenchError, unknown
 from bench.run.protocol import MethodRequest, expand_datasets, parse_methods
@@ -165,30 +166,25 @@ def parse_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     return pairs
 
 
-def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, object]]) -> list[str]:
-    """Return dataset keys; keys that only the cells know (own folders, stand-ins) pass as they are.
+def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return keys of datasets as the cells have them, for words as tables show them.
 
-    An own folder may be called by its path, too.
+    A word is a key, a title, an alias, a group, or the path of an own folder. Where cells of generated
+    stand-ins are all there is of a dataset, its name means those.
     """
-    known = {str(cell["dataset"]) for cell in cells}
+    own = {str(cell["dataset"]): cell for cell in cells}
+    targets = {str(cell["target"]): key for key, cell in own.items()}
 
     def keys(word: str) -> list[str]:
         for key in (word, own_key(Path(word))):
-            if key in known:
+            if key in own:
                 return [key]
-        return dataset_keys([word])
+        titled = [key for key, cell in own.items() if cell["dataset_title"].casefold() == word.casefold()]
+        if titled and not any(own[key]["target"] in CATALOG for key in titled):
+            return titled
+        return [key if key in own else targets.get(key, key) for key in dataset_keys([word])]
 
-    return [key for word in words for key in keys(word)]
-
-
-def home_source(method: str, target: str) -> str | None:
-    """Return what the method's protocol trains on for the target; None for methods unknown here."""
-    try:
-        detector = registry.find(method)
-    except (KeyError, registry.MethodError):
-        return None
-    options = detector.resolve(detector.target_options.get(target, {}))
-    return detector.source_for(target.removeprefix("standin_"), options)
+    return list(dict.fromkeys(key for word in words for key in keys(word)))
 
 
 def parse_source(text: str | None) -> Source | None:

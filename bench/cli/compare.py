@@ -2,17 +2,10 @@
 
 import argparse
 
-from bench.cli.common import (
-    add_methods_path,
-    add_roots,
-    cell_dataset_keys,
-    cell_store,
-    home_source,
-    parse_pairs,
-)
-from bench.store.cells import identify
+from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.results import read
+from bench.show import FORMATS, render
 from bench.study.compare import compare
-from bench.study.comparison import render
 
 EXAMPLES = """\
   run_bench.py compare --methods tipsomaly winclip --datasets industrial
@@ -38,26 +31,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
     )
+    parser.add_argument("--format", choices=tuple(FORMATS), default="md")
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
-    add_methods_path(parser)
     add_roots(parser, "results")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    cells = list(cell_store(parsed.results))
-    for cell in cells:
-        identify(cell)
-    comparison = compare(
+    cells = read(cell_store(parsed.results))
+    table = compare(
         cells,
         *parsed.methods,
         datasets=cell_dataset_keys(parsed.datasets, cells),
         where=parse_pairs(parsed.where, "--where"),
         latest=parsed.latest,
-        home_source=home_source,
         resamples=parsed.resamples,
         seed=parsed.seed,
     )
-    print(render(comparison))
+    print(render(table, parsed.format))
     return 0

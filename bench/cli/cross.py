@@ -2,18 +2,11 @@
 
 import argparse
 
-from bench.cli.common import (
-    add_methods,
-    add_options,
-    add_roots,
-    cell_store,
-    dataset_keys,
-    home_source,
-    open_methods,
-)
+from bench.cli.common import add_methods, add_options, add_roots, cell_store, dataset_keys, open_methods
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
 from bench.cli.train import add_seeds, seeds_of, train_with_progress
+from bench.results import read
 from bench.run.plan import Settings, summary
 from bench.run.planner import Library
 from bench.show import FORMATS, build, render, write_tables
@@ -64,10 +57,9 @@ def main(parsed: argparse.Namespace) -> int:
     outcome = run_with_progress(plan, store, machine)
     wanted = {cell.key for cell in plan.wanted}
     table = build(
-        [cell for cell in store if cell["key"] in wanted],
+        [cell for cell in read(store) if cell["key"] in wanted],
         "cross",
         metrics=parsed.metrics,
-        home_source=home_source,
     )
     print("\n" + render(table, parsed.format))
     for path in write_tables(table, parsed.results / "tables", "cross"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
 from bench.demo.demo import HEADLINE, Demo, demo_requests
+from bench.results import read
 from bench.run.plan import summary
 from bench.show import build, render, write_tables
 from bench.store.digests import DigestCache
@@ -31,7 +32,7 @@ def main(parsed: argparse.Namespace) -> int:
     outcome = run_with_progress(plan, demo.store, machine)
     wanted = {cell.key for cell in plan.wanted}
     table = build(
-        [cell for cell in demo.store if cell["key"] in wanted],
+        [cell for cell in read(demo.store) if cell["key"] in wanted],
         "paper",
         methods=[request.word for request in demo_requests()],
         headline=HEADLINE,

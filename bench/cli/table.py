@@ -3,18 +3,10 @@
 import argparse
 from pathlib import Path
 
-from bench.cli.common import (
-    add_methods_path,
-    add_roots,
-    cell_dataset_keys,
-    cell_store,
-    home_source,
-    parse_pairs,
-)
-from bench.errors import BenchError
-from bench.show import FORMATS, LAYOUTS, build, build_published, render
+from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.results import read
+from bench.show import AUPRO, FORMATS, LAYOUTS, build, build_published, render, write_table
 from bench.show.published import DEFAULT, available
-from bench.store.cells import identify
 
 EXAMPLES = """\
   run_bench.py table --layout paper --format md
@@ -44,24 +36,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metrics", nargs="+", default=[], metavar="K", help="of --layout cross")
     parser.add_argument(
+        "--aupro",
+        choices=tuple(AUPRO),
+        help="by the published 200 thresholds, exact, or both (default: as the layout has it)",
+    )
+    parser.add_argument(
         "--against",
         metavar="PAPER",
         help=f"ours beside theirs: published (= {DEFAULT}), {', '.join(available())}, or a CSV",
     )
     parser.add_argument("--published", metavar="PAPER", help="the paper's own numbers in our layout")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
-    add_methods_path(parser)
     add_roots(parser, "results")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     if parsed.published:
-        table = build_published(_paper(parsed.published), parsed.layout)
+        table = build_published(_paper(parsed.published), parsed.layout, parsed.aupro)
     else:
-        cells = list(cell_store(parsed.results))
-        for cell in cells:
-            identify(cell)
+        cells = read(cell_store(parsed.results))
         table = build(
             cells,
             parsed.layout,
@@ -70,19 +64,13 @@ def main(parsed: argparse.Namespace) -> int:
             where=parse_pairs(parsed.where, "--where"),
             latest=parsed.latest,
             against=_paper(parsed.against) if parsed.against else None,
-            home_source=home_source,
             metrics=parsed.metrics,
+            aupro=parsed.aupro,
         )
-    text = render(table, parsed.format)
     if parsed.out is None:
-        print(text)
-        return 0
-    try:
-        parsed.out.parent.mkdir(parents=True, exist_ok=True)
-        parsed.out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BenchError(f"cannot write {parsed.out}: {error.strerror}; choose another --out") from error
-    print(f"wrote {parsed.out}")
+        print(render(table, parsed.format))
+    else:
+        print(f"wrote {write_table(table, parsed.format, parsed.out, '--out')}")
     return 0
 
 

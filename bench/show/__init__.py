@@ -5,12 +5,14 @@ from pathlib import Path
 
 from bench.errors import BenchError, unknown
 from bench.show import layouts, published, render_data, render_latex, render_markdown
-from bench.show.choose import Cell, HomeSource, choose, fill_columns
+from bench.show.against import against as held_against
+from bench.show.against import comparable
+from bench.show.choose import Cell, choose, fill_columns, unmatched
 from bench.show.cross import cross
-from bench.show.footer import footer
-from bench.show.model import Table
-from bench.show.results import Results
+from bench.show.means import Results
+from bench.show.model import AUPRO, Table
 from bench.show.summary import summarise
+from bench.store.atomic import write_atomically
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
     "md": render_markdown.render,
@@ -22,7 +24,17 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
 CROSS = "cross"
 LAYOUTS = (*layouts.LAYOUTS, CROSS)
 
-__all__ = ["FORMATS", "LAYOUTS", "Table", "build", "build_published", "render", "write_tables"]
+__all__ = [
+    "AUPRO",
+    "FORMATS",
+    "LAYOUTS",
+    "Table",
+    "build",
+    "build_published",
+    "render",
+    "write_table",
+    "write_tables",
+]
 
 
 def build(
@@ -34,22 +46,23 @@ def build(
     where: Mapping[str, str] | None = None,
     latest: bool = False,
     against: str | None = None,
-    home_source: HomeSource | None = None,
     metrics: Sequence[str] = (),
+    aupro: str | None = None,
     headline: str | None = None,
 ) -> Table:
     """Return the table of the cells.
 
     Args:
-        cells: As read from the store (`bench.store.cells`).
+        cells: As `bench.results.read` gives them.
         layout: One of `LAYOUTS`.
-        methods: `key` or `key:preset`, in the order of the columns; empty: all there are.
-        datasets: Keys of the rows; empty: the whole catalogue and what else there is.
+        methods: `key`, `key:variant` or as columns are called, in the order of the columns; empty: all.
+        datasets: Keys of the rows; empty: the whole catalog and what else there is.
         where: Settings that cells must have, for example `{"precision": "float32", "options.sigma": "4"}`.
         latest: Where cells differ only in data, prompt, weights or versions, take the newest.
         against: Name of a published table, or path of a CSV: ours, theirs and the difference.
-        home_source: The protocol's source for (method, target); other sources get columns of their own.
         metrics: Keys of the metrics of the layout `cross`; empty: its usual ones.
+        aupro: `protocol` (200 thresholds, as published codes do), `exact` or `both`; None: what is usual in
+            the layout.
         headline: A sentence to stand above the numbers.
 
     Raises:
@@ -60,33 +73,31 @@ def build(
     if metrics and layout != CROSS:
         raise BenchError(f"--metrics goes with --layout {CROSS}, not {layout}")
     chosen = choose(cells, methods=methods, datasets=datasets, where=where, latest=latest)
-    fillings = fill_columns(chosen, home_source, by_source=layout == CROSS)
     if layout == CROSS and not datasets:
         datasets = list(dict.fromkeys(cell["dataset"] for cell in chosen))
-    results = summarise(
-        fillings,
-        datasets=datasets,
-        headline=headline,
-        footer=footer(fillings),
-    )
-    if layout == CROSS:
-        return cross(results, fillings, home_source, metrics)
-    if against is None:
-        return _layout(layout, results)
-    return layouts.against(results, published.read(published.find(against)))
+    columns = shown = fill_columns(chosen, by_source=layout == CROSS)
+    paper = None if against is None else published.read(published.find(against))
+    if paper is not None:
+        shown = comparable(columns, paper)
+    remarks = [f"no cells of {word}" for word in unmatched(chosen, methods)]
+    results = summarise(shown, datasets=datasets, headline=headline, remarks=remarks)
+    if paper is not None:
+        left_out = [column.label for column in columns if column not in shown]
+        return held_against(results, paper, aupro, left_out)
+    return cross(results, shown, metrics, aupro) if layout == CROSS else _layout(layout, results, aupro)
 
 
-def build_published(name: str, layout: str = "paper") -> Table:
+def build_published(name: str, layout: str = "paper", aupro: str | None = None) -> Table:
     """Return a published table (its name, or the path of a CSV) as our layouts would have it."""
-    return _layout(layout, published.read(published.find(name)))
+    return _layout(layout, published.read(published.find(name)).results, aupro)
 
 
-def _layout(layout: str, results: Results) -> Table:
+def _layout(layout: str, results: Results, aupro: str | None) -> Table:
     if layout == CROSS:
         raise BenchError(f"--layout {CROSS} needs cells: published tables have one source for each target")
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
-    return layouts.LAYOUTS[layout](results)
+    return layouts.LAYOUTS[layout](results, aupro)
 
 
 def render(table: Table, form: str = "md") -> str:
@@ -98,13 +109,14 @@ def render(table: Table, form: str = "md") -> str:
 
 def write_tables(table: Table, folder: Path, stem: str) -> list[Path]:
     """Write `stem.md` and `stem.tex` into the folder and return their paths."""
-    written = []
-    for form, suffix in (("md", ".md"), ("latex", ".tex")):
-        path = folder / f"{stem}{suffix}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(render(table, form), encoding="utf-8")
-        except OSError as error:
-            raise BenchError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-        written.append(path)
-    return written
+    return [
+        write_table(table, form, folder / f"{stem}{suffix}", "folder")
+        for form, suffix in (("md", ".md"), ("latex", ".tex"))
+    ]
+
+
+def write_table(table: Table, form: str, path: Path, flag: str) -> Path:
+    """Write the table whole or not at all; the error names the command line's `flag` for another place."""
+    text = render(table, form)
+    write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"), flag)
+    return path

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.errors import BenchError, unknown
-from bench.store.marks import Mark
+from bench.errors import BenchError, printable, unknown
+from bench.results import plain_source, seed_of
+from bench.show.published import method_order
+from bench.store.marks import INDUCTIVE, SETTINGS
 
 Cell = Mapping[str, Any]
-HomeSource = Callable[[str, str], str | None]
-"""(method, target) -> the source that the protocol trains on for this target."""
 
+_BASELINES = ("chance", "oracle")
+"""Methods that bound the scale; they stand last."""
 _PER_CLASS = {"data", "prompt"}
 """Settings with another value for each class."""
 _PER_DATASET = ("weights.", "names", "dataset_protocol")
@@ -24,8 +26,8 @@ _LEARNED = "weights.learned"
 
 
 @dataclass(frozen=True)
-class Filling:
-    """A column and the cells that fill it: per dataset, class and seed at most one, all measured alike."""
+class ColumnCells:
+    """A column and its cells: per dataset, class and seed at most one, all measured alike."""
 
     label: str
     title: str
@@ -37,21 +39,10 @@ class Filling:
     """Whether its weights were trained here where published ones stand beside them."""
     variant: str = ""
     """The label without the source: columns that differ in the source alone share it."""
-
-
-def plain_source(cell: Cell) -> str:
-    """Return what the cell's weights were trained on, without the seed; empty if nothing was learned."""
-    return str(cell["source"] or "").partition("~")[0]
-
-
-def seed_of(cell: Cell) -> str:
-    """Return the seed that the cell's weights were trained with here; empty for published weights."""
-    return str(cell["source"] or "").partition("~")[2]
-
-
-def marks_of(cell: Cell) -> frozenset[Mark]:
-    """Return the marks that the cell was stored with."""
-    return frozenset(map(Mark, cell["marks"]))
+    setting: str = INDUCTIVE
+    """How much of the test set its scores have seen."""
+    as_published: bool = True
+    """Whether it is the method with its paper's options, source and weights."""
 
 
 def settings(cell: Cell) -> dict[str, Any]:
@@ -72,22 +63,22 @@ def choose(
     where: Mapping[str, str] | None = None,
     latest: bool = False,
 ) -> list[Cell]:
-    """Return the wanted cells, each once, in the order of `methods` if given, else by method and preset.
+    """Return the wanted cells, each once, in the order of `methods` if given, else as the paper has it.
 
     Args:
         cells: As read from the store.
-        methods: `key` (with all its presets) or `key:preset`; empty: all.
+        methods: `key` or title (with all variants), `key:variant` or a column's label; empty: all.
         datasets: Dataset keys; empty: all.
-        where: Values that `settings`, `preset`, `source` or `seed` must have, written as text; `sigma` will
-            do for `options.sigma`, and `seed=none` is published weights. What may differ between datasets
-            (`weights.*`, `names`, `dataset_protocol`; a digest may be cut short) decides only on the
-            datasets that have it.
+        where: Values that `settings`, `preset`, `setting`, `source` or `seed` must have, written as text;
+            `sigma` will do for `options.sigma`, and `seed=none` is published weights. What may differ
+            between datasets (`weights.*`, `names`, `dataset_protocol`; a digest may be cut short) decides
+            only on the datasets that have it.
         latest: Of cells that differ only in data, prompt, weights or versions, take the newest.
 
     Raises:
         BenchError: Nothing is left.
     """
-    unique = list({cell["key"]: cell for cell in cells}.values())
+    unique: list[Cell] = [printable(cell) for cell in {cell["key"]: cell for cell in cells}.values()]
     wanted = [
         cell
         for cell in unique
@@ -105,18 +96,37 @@ def choose(
         )
     if latest:
         wanted = _newest(wanted)
-    return sorted(wanted, key=lambda cell: (_place(cell, methods), cell["method"], cell["preset"] or ""))
+    order = {title.casefold(): place for place, title in enumerate(method_order())}
+
+    def place(cell: Cell) -> tuple[object, ...]:
+        method, by_paper = cell["method"], order.get(cell["title"].casefold(), len(order))
+        return _place(cell, methods), method in _BASELINES, by_paper, method, cell["preset"] or ""
+
+    return sorted(wanted, key=place)
 
 
 def _place(cell: Cell, methods: Sequence[str]) -> int:
-    names = {cell["method"], f"{cell['method']}:{cell['preset']}"}
-    return next((place for place, name in enumerate(methods) if name in names), len(methods))
+    known = _names(cell)
+    return next((place for place, name in enumerate(methods) if name.casefold() in known), len(methods))
+
+
+def _names(cell: Cell) -> set[str]:
+    method, title, variant = cell["method"], cell["title"], cell["preset"]
+    names = {method, title, f"{method}:{variant}", _label(title, [variant])}
+    return {name.casefold() for name in names}
+
+
+def unmatched(cells: Iterable[Cell], methods: Sequence[str]) -> list[str]:
+    """Return those of the words in `methods` that none of the cells is called by."""
+    known = set[str]().union(*map(_names, cells))
+    return [word for word in methods if word.casefold() not in known]
 
 
 def _where(cells: Sequence[Cell], name: str, text: str) -> list[Cell]:
     flat = [
         settings(cell)
-        | {"preset": cell["preset"], "source": plain_source(cell) or None, "seed": seed_of(cell) or None}
+        | {name: cell[name] for name in ("preset", "setting")}
+        | {"source": plain_source(cell) or None, "seed": seed_of(cell) or None}
         for cell in cells
     ]
     known = {key for each in flat for key in each} - _PER_CLASS
@@ -132,8 +142,8 @@ def _where(cells: Sequence[Cell], name: str, text: str) -> list[Cell]:
     found = [cell for cell, each in zip(cells, flat, strict=True) if matches(each)]
     if not name.startswith(_PER_DATASET):
         return found
-    keys, decided = {cell["key"] for cell in found}, {_target(cell) for cell in found}
-    return [cell for cell in cells if cell["key"] in keys or _target(cell) not in decided]
+    keys, decided = {cell["key"] for cell in found}, {_dataset(cell) for cell in found}
+    return [cell for cell in cells if cell["key"] in keys or _dataset(cell) not in decided]
 
 
 def _newest(cells: Sequence[Cell]) -> list[Cell]:
@@ -153,46 +163,57 @@ def _goes_stale(name: str) -> bool:
     return name in _PER_CLASS | _VERSIONS or name.startswith(_PER_DATASET)
 
 
-def fill_columns(
-    cells: Sequence[Cell], home_source: HomeSource | None = None, *, by_source: bool = False
-) -> list[Filling]:
-    """Distribute cells over columns: one for each method and preset, in the order of the cells.
+def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[ColumnCells]:
+    """Distribute cells over columns: one for each method and variant, in the order of the cells.
 
     Cells of one class that were measured with other options, precision or protocol get columns of their
-    own, labelled by what differs: "Tipsomaly (image_size=336)". So do other sources, "Tipsomaly (btad)":
-    those that are not `home_source`, or, if that is not given, all of a method with several for one target.
-    Seeds share a column, but where weights trained here meet published ones on a target, those trained
-    here are "Tipsomaly (retrained)". `by_source` gives every source a column.
+    own, labelled by what differs: "Tipsomaly (image_size=336)". So do sources that are not the protocol's,
+    "Tipsomaly (btad)". Seeds share a column, but where weights trained here meet published ones on a
+    target, those trained here are "Tipsomaly (retrained)". `by_source` gives every source a column.
+    Settings other than inductive stand last.
 
     Raises:
         BenchError: Cells differ in what no column can be labelled by (data, prompt, weights).
     """
-    fillings: list[Filling] = []
-    for (method, preset), group in _by(cells, lambda cell: (cell["method"], cell["preset"])).items():
-        several = any(len(set(map(plain_source, alike))) > 1 for alike in _by(group, _target).values())
 
-        def source_label(cell: Cell, several: bool = several) -> str:
-            source = plain_source(cell)
-            if by_source or home_source is None:
-                return source if by_source or several else ""
-            base = cell["dataset"].removeprefix("standin_")
-            return "" if source == (home_source(cell["method"], base) or "") else source
+    def source_label(cell: Cell) -> str:
+        return plain_source(cell) if by_source or not cell["protocol_source"] else ""
 
+    columns: list[ColumnCells] = []
+    methods_of = {title: {cell["method"] for cell in alike} for title, alike in _by(cells, _title).items()}
+    for (method, preset, setting), group in _by(cells, _kind).items():
         paths = _splitting(group)
         for variant, of_variant in _by(group, partial(_variant, paths)).items():
             for source, of_source in sorted(_by(of_variant, source_label).items(), key=_empty_first):
                 for retrained, alike in sorted(_by(of_source, _retrained_among(of_source)).items()):
-                    title = str(alike[0]["title"])
-                    origin = [part for part in (source, "retrained" if retrained else "") if part]
-                    label = _label(title, [preset, *origin, *variant])
-                    name = _label(title, [preset, *variant])
-                    if any(filling.title == title and filling.method != method for filling in fillings):
-                        label, name = f"{label} [{method}]", f"{name} [{method}]"
-                    fillings.append(Filling(label, title, method, tuple(alike), source, retrained, name))
-    for filling in fillings:
-        for alike in _by(filling.cells, _target).values():
-            _refuse_mixture(filling.label, alike)
-    return fillings
+                    title = _title(alike[0])
+                    origin = [source, "retrained" if retrained else ""]
+                    key = f" [{method}]" if len(methods_of[title]) > 1 else ""
+                    columns.append(
+                        ColumnCells(
+                            _label(title, [preset, *origin, *variant]) + key,
+                            title,
+                            method,
+                            tuple(alike),
+                            source,
+                            retrained,
+                            _label(title, [preset, *variant]) + key,
+                            setting,
+                            not any((preset, *origin, *variant)),
+                        )
+                    )
+    for column in columns:
+        for alike in _by(column.cells, _dataset).values():
+            _refuse_mixture(column.label, alike)
+    return sorted(columns, key=lambda column: SETTINGS.index(column.setting))
+
+
+def _title(cell: Cell) -> str:
+    return str(cell["title"])
+
+
+def _kind(cell: Cell) -> tuple[str, str | None, str]:
+    return cell["method"], cell["preset"], cell["setting"]
 
 
 def _empty_first(pair: tuple[str, object]) -> bool:
@@ -206,7 +227,7 @@ def _label(title: str, parts: Sequence[str | None]) -> str:
 
 def _retrained_among(cells: Sequence[Cell]) -> Callable[[Cell], bool]:
     """Return what tells published weights from those trained here, if some target has both."""
-    both = any(len({bool(seed_of(cell)) for cell in alike}) > 1 for alike in _by(cells, _target).values())
+    both = any(len({bool(seed_of(cell)) for cell in alike}) > 1 for alike in _by(cells, _dataset).values())
     return lambda cell: both and bool(seed_of(cell))
 
 
@@ -217,7 +238,7 @@ def _by(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> dict[Any, list[Cel
     return groups
 
 
-def _target(cell: Cell) -> str:
+def _dataset(cell: Cell) -> str:
     return str(cell["dataset"])
 
 
@@ -233,7 +254,7 @@ def _splitting(cells: Sequence[Cell]) -> list[str]:
     Options may differ between targets, as the method's paper has it, but not within one.
     """
     everywhere = [name for name in _differing(cells) if name.startswith(_UNIFORM)]
-    within = {name for alike in _by(cells, _target).values() for name in _differing(alike)}
+    within = {name for alike in _by(cells, _dataset).values() for name in _differing(alike)}
     return everywhere + sorted(name for name in within if name.startswith("options."))
 
 

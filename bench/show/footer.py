@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.show.choose import Cell, Filling, plain_source, settings
+from bench.results import plain_source
+from bench.show.choose import Cell, ColumnCells, settings
 
 _SHOWN = {
     "precision": "{}",
@@ -18,11 +19,11 @@ _SHOWN = {
 }
 
 
-def footer(fillings: Sequence[Filling]) -> str:
+def footer(columns: Sequence[ColumnCells]) -> str:
     """Return commits, days of measuring, number of cells and protocol in one line."""
-    cells = [cell for filling in fillings for cell in filling.cells]
+    cells = [cell for column in columns for cell in column.cells]
     parts = [_commits(cells), _days(cells), f"{len(cells)} cells", *_protocol(cells), *_datasets(cells)]
-    return "; ".join((*parts, *_sources(fillings)))
+    return "; ".join((*parts, *_sources(columns)))
 
 
 def _commits(cells: Sequence[Cell]) -> str:
@@ -60,18 +61,18 @@ def _datasets(cells: Sequence[Cell]) -> list[str]:
     return parts
 
 
-def _sources(fillings: Sequence[Filling]) -> list[str]:
+def _sources(columns: Sequence[ColumnCells]) -> list[str]:
     """Say what was trained on what; methods with the same protocol share one statement.
 
     Columns of one source say so themselves.
     """
     methods: dict[str, dict[str, None]] = {}
-    for filling in fillings:
-        trained_on = {cell["dataset"]: plain_source(cell) for cell in filling.cells if not filling.source}
+    for column in columns:
+        trained_on = {cell["dataset"]: plain_source(cell) for cell in column.cells if not column.source}
         targets = {target: source for target, source in trained_on.items() if source}
         if targets:
             (main, _), *_ = Counter(targets.values()).most_common()
             others = [f"{source} for {target}" for target, source in targets.items() if source != main]
             trained = f"trained on {main}" + (f" ({', '.join(others)})" if others else "")
-            methods.setdefault(trained, {})[filling.title] = None
+            methods.setdefault(trained, {})[column.title] = None
     return [f"{', '.join(names)} {trained}" for trained, names in methods.items()]

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
+from bench.errors import unknown
 from bench.show.ranking import dense_ranks, percent
-from bench.store.marks import Mark, legend, symbols
+from bench.store.marks import INDUCTIVE, SETTINGS, Mark, legend, symbols
 
 NOT_APPLICABLE = "-"
 NOT_RUN = "n/a"
@@ -26,6 +28,23 @@ TRIPLES = {
     "image": ("image_auroc", "image_ap", "image_f1max"),
     "pixel": ("pixel_auroc", "pixel_aupro", "pixel_f1max"),
 }
+AUPRO = {
+    "protocol": ("pixel_aupro",),
+    "exact": ("pixel_aupro_exact",),
+    "both": ("pixel_aupro", "pixel_aupro_exact"),
+}
+"""Which AUPRO is shown: by the published protocol's 200 thresholds, by all of them, or both."""
+
+
+def with_aupro(metrics: Sequence[str], which: str | None) -> tuple[str, ...]:
+    """Return the metrics with that AUPRO (a key of `AUPRO`) where they have one; None: as they are."""
+    if which is not None and which not in AUPRO:
+        raise unknown("AUPRO", which, AUPRO)
+    if which is None or not set(AUPRO["both"]) & set(metrics):
+        return tuple(metrics)
+    place = min(metrics.index(metric) for metric in AUPRO["both"] if metric in metrics)
+    others = [metric for metric in metrics if metric not in AUPRO["both"]]
+    return (*others[:place], *AUPRO[which], *others[place:])
 
 
 def metric_title(metric: str) -> str:
@@ -61,6 +80,8 @@ class Value:
     """Dense rank among its rivals, 1 is best; None: not ranked."""
     signed: bool = False
     """Whether the number is a difference, shown with its sign."""
+    interval: tuple[float, float] | None = None
+    """Bounds of a difference's 95% interval, fractions of one."""
     by_seed: tuple[tuple[str, Fraction], ...] = ()
     """(seed, its own number) where weights were trained here; empty for published ones."""
     even: bool = True
@@ -87,9 +108,18 @@ class Value:
     @property
     def text(self) -> str:
         """What is printed, without standard deviation and marks."""
-        if self.shown is None:
+        if self.number is None:
             return self.gap
-        return f"{self.shown:+}" if self.signed and self.shown else f"{self.shown}"
+        if self.interval is not None:
+            low, high = (_signed(percent(Fraction(bound))) for bound in self.interval)
+            return f"{_signed(percent(self.number))} [{low}, {high}]"
+        return _signed(percent(self.number)) if self.signed else str(self.shown)
+
+    @property
+    def bold(self) -> bool:
+        """Whether the number is the best of its rivals, or a difference whose interval leaves out 0."""
+        low, high = self.interval or (0, 0)
+        return self.rank == 1 or low > 0 or high < 0
 
     @property
     def symbols(self) -> str:
@@ -97,9 +127,18 @@ class Value:
         return symbols(self.marks)
 
     @property
+    def setting(self) -> str:
+        """How much of the test set the scores have seen; numbers are ranked within their setting."""
+        return next((setting for setting in SETTINGS if setting in self.marks), INDUCTIVE)
+
+    @property
     def competes(self) -> bool:
         """Whether the number may be ranked."""
         return self.number is not None and not self.signed and all(mark.ranked for mark in self.marks)
+
+
+def _signed(shown: Decimal) -> str:
+    return f"{shown:+}" if shown else f"{shown}"
 
 
 Entry = tuple[Value, ...]
@@ -124,6 +163,8 @@ class Column:
 
     title: str
     span: str = ""
+    setting: str = INDUCTIVE
+    """A rule stands between neighbours of different settings."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +199,11 @@ class Table:
     footer: str
     """One line: commits, date, number of cells, protocol."""
 
+    def rules(self) -> tuple[bool, ...]:
+        """Whether a rule stands before each column: it parts settings."""
+        settings = [column.setting for column in self.columns]
+        return tuple(left != right for left, right in pairwise([*settings[:1], *settings]))
+
     def values(self) -> Iterator[Value]:
         """Yield every number in reading order."""
         for section in self.sections:
@@ -172,9 +218,15 @@ class Table:
 
 
 def ranked(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Rank rival entries against each other, metric by metric."""
-    columns = []
+    """Rank rival entries against each other, metric by metric and setting by setting."""
+    places: list[list[Value]] = [[] for _ in entries]
     for rivals in zip(*entries, strict=True):
-        ranks = dense_ranks([value.shown if value.competes else None for value in rivals])
-        columns.append([replace(value, rank=rank) for value, rank in zip(rivals, ranks, strict=True)])
-    return tuple(zip(*columns, strict=True))
+        ranks: list[int | None] = [None] * len(rivals)
+        for setting in SETTINGS:
+            of_setting = dense_ranks(
+                [value.shown if value.competes and value.setting == setting else None for value in rivals]
+            )
+            ranks = [rank or own for rank, own in zip(ranks, of_setting, strict=True)]
+        for place, value, rank in zip(places, rivals, ranks, strict=True):
+            place.append(replace(value, rank=rank))
+    return tuple(map(tuple, places))

@@ -2,16 +2,19 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, printable, unknown
+from bench.show.means import DatasetRow, Group, Method, Results, ValueKey
 from bench.show.model import METRIC_TITLES, NOT_APPLICABLE, Subject, Value, metric_title
 from bench.show.ranking import percent
-from bench.show.results import DatasetRow, Group, Place, Results
-from datasets.catalog import CATALOG
+from bench.store.marks import INDUCTIVE, SETTINGS, Mark
+from datasets import catalog
+from datasets.catalog import CATALOG, Dataset
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 DEFAULT = "tipsomaly_paper"
@@ -31,6 +34,11 @@ class Printed:
     class_key: str
     metric: str
     number: Fraction
+    setting: str
+
+
+AverageKey = tuple[str, str, str]
+"""(method label, group title, metric)."""
 
 
 def available(folder: Path = FOLDER) -> dict[str, Path]:
@@ -47,45 +55,52 @@ def find(name: str) -> Path:
     raise unknown("published table", name, available())
 
 
-def catalogue_key(name: str) -> str | None:
-    """Return the key of the dataset that a paper calls `name`; None if the catalogue has none such."""
-    for key, entry in CATALOG.items():
-        if _plain(name) in {_plain(word) for word in (key, entry.title, *entry.aliases)}:
-            return key
-    return None
+@dataclass(frozen=True)
+class Paper:
+    """The numbers of a published file, and where its printed averages are not the means of its rows."""
+
+    results: Results
+    misprints: tuple[tuple[AverageKey, str], ...]
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
+@cache
+def method_order() -> tuple[str, ...]:
+    """Return the titles of the methods of the paper's table in its order."""
+    return tuple(dict.fromkeys(row.method for row in _parse(find(DEFAULT))))
 
 
-def read(path: Path) -> Results:
+def read(path: Path) -> Paper:
     """Return the numbers of a published CSV. Averages are computed; where the print differs a note says so.
 
-    Columns: `paper, method, dataset, level, metric, value` (percent), optionally `table`, `domain` and
-    `class`; tables rendered as CSV by this suite are of that form. Lines that begin with `#` are passed over.
-
-    A row without a value says that the paper prints none.
+    Columns: `paper, method, dataset, level, metric, value` (percent), optionally `table`, `domain`, `class`
+    and `setting`; tables rendered as CSV by this suite are of that form. Lines that begin with `#` are
+    passed over. A row without a value says that the paper prints none.
 
     Raises:
-        BenchError: A column is missing, a value is not a number, or a number stands there twice.
+        BenchError: A column is missing, a value is not a percentage, or a number stands there twice.
     """
     rows = list(_parse(path))
     printed = [row for row in rows if not _AVERAGE.match(row.title)]
     origin = " and ".join(dict.fromkeys(row.origin for row in rows))
-    methods = tuple((method, method) for method in dict.fromkeys(row.method for row in rows))
-    groups = _groups(printed)
-    values: dict[Place, Value] = {}
+    values: dict[ValueKey, Value] = {}
     for row in printed:
         place = (row.method, row.dataset, row.class_key, row.metric)
         if place in values:
             raise BenchError(f"{path}: {row.method} on {row.title}, {row.metric} stands there twice")
         subject = Subject(origin, row.method, row.domain, row.title, row.class_key)
-        values[place] = Value(row.metric, subject, row.number)
+        marks = frozenset[Mark]() if row.setting == INDUCTIVE else frozenset({Mark(row.setting)})
+        values[place] = Value(row.metric, subject, row.number, marks=marks)
     footer = f"as printed in {origin}; {len(printed)} numbers from {path.name}; averages computed here"
-    results = Results(origin, methods, groups, values, (), (), footer, absent=NOT_APPLICABLE)
-    notes = tuple(_misprints(results, [row for row in rows if _AVERAGE.match(row.title)]))
-    return Results(origin, methods, groups, values, (), notes, footer, absent=NOT_APPLICABLE)
+    settings = {row.method: row.setting for row in rows}
+    methods = [Method(method, method, settings[method]) for method in settings]
+    methods.sort(key=lambda method: SETTINGS.index(method.setting))
+    results = Results(origin, tuple(methods), _groups(printed), values, footer, absent=NOT_APPLICABLE)
+    misprints = tuple(_misprints(results, [row for row in rows if _AVERAGE.match(row.title)]))
+
+    def notes(metrics: Collection[str]) -> list[str]:
+        return [text for (_, _, metric), text in misprints if metric in metrics]
+
+    return Paper(replace(results, notes=notes), misprints)
 
 
 def _parse(path: Path) -> Iterator[Printed]:
@@ -100,7 +115,7 @@ def _parse(path: Path) -> Iterator[Printed]:
     for number, row in enumerate(reader, start=2):
         try:
             if row["value"]:
-                yield _printed(row)
+                yield _printed(printable(row))
         except (KeyError, ValueError) as error:
             raise BenchError(f"{path}, row {number}: {error}") from error
 
@@ -109,19 +124,33 @@ def _printed(row: Mapping[str, str]) -> Printed:
     if row["metric"] not in METRIC_TITLES:
         raise ValueError(f"no metric {row['metric']!r}")
     name = row["dataset"]
-    key = catalogue_key(name)
+    entry = _entry(name)
     average = _AVERAGE.match(name)
-    domain = row.get("domain") or (average[1] if average else CATALOG[key].domain if key else "other")
+    domain = row.get("domain") or (average[1] if average else entry.domain if entry else "other")
+    setting, number = row.get("setting") or INDUCTIVE, Fraction(row["value"]) / 100
+    if not 0 <= number <= 1:
+        raise ValueError(f"{row['value']} is not a percentage")
+    if setting not in SETTINGS:
+        raise ValueError(f"no setting {setting!r}")
     return Printed(
         origin=row["paper"],
         method=row["method"],
         domain=domain.capitalize(),
-        dataset=key or name,
-        title=CATALOG[key].title if key else name,
+        dataset=entry.key if entry else name,
+        title=entry.title if entry else name,
         class_key=row.get("class") or "",
         metric=f"{row['level']}_{row['metric']}",
-        number=Fraction(row["value"]) / 100,
+        number=number,
+        setting=setting,
     )
+
+
+def _entry(name: str) -> Dataset | None:
+    """Return the catalog's entry for what a paper calls a dataset; None if it has none such."""
+    try:
+        return catalog.find(name)
+    except KeyError:
+        return None
 
 
 def _groups(rows: list[Printed]) -> tuple[Group, ...]:
@@ -135,19 +164,20 @@ def _groups(rows: list[Printed]) -> tuple[Group, ...]:
         levels = tuple(dict.fromkeys(row.metric.partition("_")[0] for row in alike))
         classes = tuple(dict.fromkeys(row.class_key for row in alike if row.class_key))
         group = groups.setdefault(alike[0].domain, [])
-        group.append(DatasetRow(key, alike[0].title, levels, classes))
+        group.append(DatasetRow(key, key, alike[0].title, levels, classes))
     return tuple(Group(title, tuple(members), "Average") for title, members in groups.items() if members)
 
 
-def _misprints(results: Results, averages: list[Printed]) -> Iterator[str]:
+def _misprints(results: Results, averages: list[Printed]) -> Iterator[tuple[AverageKey, str]]:
     groups = {group.title: group for group in results.groups}
     for row in averages:
         if row.domain not in groups:  # over something else than a domain
             continue
-        computed = results.average(row.method, groups[row.domain], row.metric).shown
+        computed = results.value(row.method, groups[row.domain], None, row.metric).shown
         if computed != percent(row.number):
             level, title = row.metric.partition("_")[0], metric_title(row.metric)
             yield (
+                (row.method, row.domain, row.metric),
                 f"{row.method}, {row.domain.lower()} average, {level} {title}: printed as "
-                f"{percent(row.number)}, the mean of its rows is {computed}"
+                f"{percent(row.number)}, the mean of its rows is {computed}",
             )

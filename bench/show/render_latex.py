@@ -15,7 +15,10 @@ _SPECIAL = {
     ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 _END = "\\end{table*}\n"
-_SYMBOLS = {"*": "*", "†": r"\dagger", "‡": r"\ddagger", "¶": r"\P", "§": r"\S"}
+_SYMBOLS = {"*": "*", "†": r"\dagger", "‡": r"\ddagger", "¶": r"\P", "§": r"\S"} | {
+    "◇": r"\diamond",
+    "△": r"\triangle",
+}
 """Symbols without an entry are drawn in another way: the protocol's is a box."""
 
 
@@ -38,6 +41,7 @@ def render(table: Table) -> str:
 def _float(table: Table, sections: Sequence[Section], caption: str, label: str) -> str:
     """Return the float but for its notes and its end."""
     width = len(table.stubs) + len(table.columns)
+    columns = "".join("|c" if rule else "c" for rule in table.rules())
     lines = [
         r"\begin{table*}[tp]",
         r"  \centering",
@@ -45,7 +49,7 @@ def _float(table: Table, sections: Sequence[Section], caption: str, label: str) 
         f"  \\label{{tab:zsad-{label}}}\\smallskip",
         *(f"  {{\\small\\textbf{{{_escape(line)}}}\\par\\smallskip}}" for line in table.headlines),
         r"  \begin{adjustbox}{max width=\textwidth, max totalheight=0.85\textheight}",
-        f"  \\begin{{tabular}}{{{'l' * len(table.stubs)}{'c' * len(table.columns)}}}",
+        f"  \\begin{{tabular}}{{{'l' * len(table.stubs)}{columns}}}",
         r"    \toprule",
         *(f"    {line}" for line in _head(table)),
     ]
@@ -121,7 +125,7 @@ def _value(value: Value, symbols: str) -> str:
     text = f"${value.text}$" if value.signed else value.text
     if value.shown is None:
         text = _gap(value.text)
-    elif value.rank == 1:
+    elif value.bold:
         text = f"\\textbf{{{text}}}"
     elif value.rank == 2:
         text = f"\\underline{{{text}}}"

@@ -1,13 +1,16 @@
 """A table as Markdown: for GitHub, and aligned so that it also reads well on a terminal."""
 
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from tabulate import tabulate
 
 from bench.show.model import Column, Entry, Row, Table, Value, common_symbols, only_gap
 
-_SPECIAL = re.compile(r"[\\`*\[<|]|(?<![^\W_])_|_(?![^\W_])")
+_SPECIAL = re.compile(r"[\\`*\[<|~]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as more than itself; an underscore within a word is none of that."""
+
+_RULE = "║"
 
 
 def render(table: Table) -> str:
@@ -26,36 +29,26 @@ def render(table: Table) -> str:
 
 
 def _grid(table: Table, rows: Sequence[Row]) -> str:
-    stubs = len(table.stubs)
-    grid = [[*map(_escape, table.stubs), *(_heading(column) for column in table.columns)]]
-    above: tuple[str, ...] = ()
-    for row in rows:
-        labels = list(row.labels)
-        if stubs > 1 and above[:1] == row.labels[:1]:
+    stubs, rules = len(table.stubs), table.rules()
+    lines = []
+    for above, row in zip((None, *rows), rows, strict=False):
+        labels = list(map(_escape, row.labels))
+        if stubs > 1 and above and above.labels[0] == row.labels[0]:
             labels[0] = ""
-        grid.append([*map(_escape, labels), *(_entry(entry) for entry in row.entries)])
-        above = row.labels
-    widths = [max(3, *(_width(line[place]) for line in grid)) for place in range(len(grid[0]))]
-    rule = [
-        ":" + "-" * (width - 1) if place < stubs else ":" + "-" * (width - 2) + ":"
-        for place, width in enumerate(widths)
-    ]
-    return "\n".join(_line(line, widths) for line in (grid[0], rule, *grid[1:]))
+        lines.append([*labels, *_ruled(rules, map(_entry, row.entries))])
+    heads = [*map(_escape, table.stubs), *_ruled(rules, map(_heading, table.columns))]
+    align = ["left"] * stubs + ["center"] * (len(heads) - stubs)
+    return tabulate(lines, heads, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def _ruled(rules: Sequence[bool], texts: Iterable[str]) -> Iterator[str]:
+    """Yield the texts of a line, with a column of its own for every rule."""
+    for rule, text in zip(rules, texts, strict=True):
+        yield from (_RULE, text) if rule else (text,)
 
 
 def _heading(column: Column) -> str:
     return _escape(f"{column.span} {column.title}" if column.span else column.title)
-
-
-def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (text + " " * (width - _width(text)) for text, width in zip(texts, widths, strict=True))
-    return f"| {' | '.join(padded)} |"
-
-
-def _width(text: str) -> int:
-    """Return how many places the text takes on a terminal."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
 
 
 def _entry(entry: Entry) -> str:
@@ -69,7 +62,7 @@ def _entry(entry: Entry) -> str:
 
 def _value(value: Value, symbols: str) -> str:
     text = value.text
-    if value.rank == 1:
+    if value.bold:
         text = f"**{text}**"
     elif value.rank == 2:
         text = f"<u>{text}</u>"

@@ -42,13 +42,31 @@ class Mark(StrEnum):
     UNTRAINED = "untrained", "", "", False
     PRIVILEGED = "privileged", "", "", False
     STANDIN = "stand-in"
+    # The cell's setting, where it is not inductive.
+    TRANSDUCTIVE = (
+        "transductive",
+        "◇",
+        "sees all unlabelled test images of the class together: ranked only among its kind",
+    )
+    CLASS_NORMALISED = (
+        "class-normalised",
+        "△",
+        "normalises its scores over all test images of the class: ranked only among its kind",
+    )
     # Made by tables.
     FEW_THRESHOLDS = (
         "few-thresholds",
         "§",
-        "AUPRO by 200 thresholds rests on few of them in at least one class; see the exact AUPRO",
+        "AUPRO by 200 thresholds rests on few of them in at least one class; not ranked; see the exact AUPRO",
+        False,
     )
     PROTOCOL = "protocol", "□", "the source that the method's own protocol takes for this target"
+
+
+INDUCTIVE = "inductive"
+"""The setting in which every image is scored by itself."""
+SETTINGS = (INDUCTIVE, Mark.TRANSDUCTIVE, Mark.CLASS_NORMALISED)
+"""How much of the test set a score has seen, in the order of the tables' columns."""
 
 
 def symbols(marks: Container[Mark]) -> str:

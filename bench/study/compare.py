@@ -7,21 +7,30 @@ several training seeds enters with the mean of their metrics, in every resample 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from bench.errors import BenchError
-from bench.show.choose import Cell, Filling, HomeSource, choose, fill_columns, marks_of, seed_of
+from bench.results import marks_of, seed_of
+from bench.show.choose import Cell, ColumnCells, choose, fill_columns
 from bench.show.cross import refuse_mixed_worlds
 from bench.show.footer import footer
-from bench.show.results import sort_seeds
-from bench.show.summary import STANDIN, headlines
+from bench.show.means import sort_seeds
+from bench.show.model import Column, Row, Section, Subject, Table, Value, metric_title
+from bench.show.notes import headlines
+from bench.show.summary import ORIGIN
 from bench.store.marks import Mark
 from bench.study.bootstrap import METRICS, paired_differences
-from bench.study.comparison import Comparison, ComparisonRow, Difference, Marks
 from datasets.catalog import CATALOG
 from metrics import image_metrics
+
+Marks = tuple[frozenset[Mark], frozenset[Mark]]
+"""The marks of either method's cells."""
+_MEAN = "Mean"
+_RESAMPLED = "{} resamples of the images within class and label, seed {}"
+_BOLD = "bold: the interval leaves out 0; differences are those of the unrounded numbers"
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,18 @@ class _Found:
         points, differences = zip(*((part.points, part.differences) for part in parts), strict=True)
         return cls(np.mean(points, axis=0), np.mean(differences, axis=0))
 
-    def row(self, title: str, marks: Marks) -> ComparisonRow:
-        bounds = np.quantile(self.differences, (0.025, 0.975), axis=1).T
-        numbers = zip(METRICS, *self.points.tolist(), bounds.tolist(), strict=True)
-        return ComparisonRow(title, {name: Difference(a, b, *ends) for name, a, b, ends in numbers}, marks)
+    def row(self, place: int, sides: Sequence[ColumnCells], title: str, marks: Marks) -> Row:
+        """Return the row of one of the `METRICS`: both methods and their difference."""
+        metric, subjects = METRICS[place], [Subject(ORIGIN, side.label, "compare", title) for side in sides]
+        first, second = (Fraction(number) for number in self.points[:, place].tolist())
+        low, high = np.quantile(self.differences[place], (0.025, 0.975)).tolist()
+        between = Subject("difference", f"{sides[0].label} - {sides[1].label}", "compare", title)
+        values = (
+            Value(metric, subjects[0], first, marks=marks[0]),
+            Value(metric, subjects[1], second, marks=marks[1]),
+            Value(metric, between, first - second, signed=True, interval=(low, high)),
+        )
+        return Row((title,), tuple((value,) for value in values), is_average=title == _MEAN)
 
 
 def compare(
@@ -50,11 +67,10 @@ def compare(
     datasets: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
     latest: bool = False,
-    home_source: HomeSource | None = None,
     resamples: int = 2000,
     seed: int = 0,
-) -> Comparison:
-    """Return the differences `first - second` of image AUROC, AP and F1-max.
+) -> Table:
+    """Return the differences `first - second` of image AUROC, AP and F1-max: a section for each.
 
     Args:
         cells: As read from the store.
@@ -63,7 +79,6 @@ def compare(
         datasets: Their keys; empty: all that both methods have cells of.
         where: As in `bench.show.build`, for both methods.
         latest: Likewise.
-        home_source: Likewise; of a method's columns, the one for its protocol and defaults is taken.
         resamples: How many.
         seed: What they are drawn by.
 
@@ -75,36 +90,49 @@ def compare(
         raise BenchError(f"{resamples} resamples: at least 1 is needed")
     cells = list(cells)
 
-    def column(word: str) -> Filling:
+    def column(word: str) -> ColumnCells:
         chosen = choose(
             cells, methods=[word], datasets=datasets, where=_fitting(where, cells, word), latest=latest
         )
-        return _only(word, fill_columns(chosen, home_source))
+        return _only(word, fill_columns(chosen))
 
     sides = column(first), column(second)
     if (sides[0].method, sides[0].label) == (sides[1].method, sides[1].label):
         raise BenchError(f"{first} and {second} are both {sides[0].label}; name two methods or presets")
     keys, notes = _targets(sides, datasets)
     sides = _restricted(sides[0], keys), _restricted(sides[1], keys)
-    rows: list[ComparisonRow] = []
-    counted: list[tuple[_Found, Marks]] = []
+    rows: list[tuple[_Found, str, Marks]] = []
     for key in keys:
         of_classes, left_out = _classes(sides, key, resamples, seed)
         notes += left_out
         if of_classes:
-            found, marks = _Found.mean(of_classes), _marks(sides, key, len(of_classes))
-            rows.append(found.row(_title(sides, key), marks))
-            if Mark.SEEN not in marks[0] | marks[1]:
-                counted.append((found, marks))
+            rows.append((_Found.mean(of_classes), _title(sides, key), _marks(sides, key, len(of_classes))))
     if not rows:
         raise BenchError(f"nothing to compare at image level: {'; '.join(notes)}")
+    counted = [(found, marks) for found, _, marks in rows if Mark.SEEN not in marks[0] | marks[1]]
     if len(rows) > 1 and counted:
         parts, marks_of_parts = zip(*counted, strict=True)
-        of_first, of_second = (frozenset[Mark]().union(*each) for each in zip(*marks_of_parts, strict=True))
-        rows.append(_Found.mean(parts).row("Mean", (of_first, of_second)))
-    notes += [*_seeds(sides), f"{resamples} resamples of the images within class and label, seed {seed}"]
-    return Comparison(
-        sides[0].label, sides[1].label, tuple(rows), headlines(sides), tuple(notes), footer(sides)
+        first_marks, second_marks = (
+            frozenset[Mark]().union(*each) for each in zip(*marks_of_parts, strict=True)
+        )
+        rows.append((_Found.mean(parts), _MEAN, (first_marks, second_marks)))
+    sections = tuple(
+        Section(
+            metric_title(metric), tuple(found.row(place, sides, name, marks) for found, name, marks in rows)
+        )
+        for place, metric in enumerate(METRICS)
+    )
+    labels = [side.label for side in sides]
+    last = Column("Difference, 95% interval", setting=sides[1].setting)
+    return Table(
+        "compare",
+        f"{' against '.join(labels)}: image level, in percent",
+        ("Dataset",),
+        (*(Column(side.label, setting=side.setting) for side in sides), last),
+        sections,
+        headlines(sides),
+        (_BOLD, *notes, *_notes(sides), _RESAMPLED.format(resamples, seed)),
+        footer(sides),
     )
 
 
@@ -114,22 +142,22 @@ def _fitting(where: Mapping[str, str] | None, cells: Sequence[Cell], word: str) 
     return {name: text for name, text in (where or {}).items() if learns or name not in ("source", "seed")}
 
 
-def _only(word: str, fillings: Sequence[Filling]) -> Filling:
-    plain = [filling for filling in fillings if filling.label == filling.title]
-    found = fillings if len(fillings) == 1 else plain
+def _only(word: str, columns: Sequence[ColumnCells]) -> ColumnCells:
+    plain = [column for column in columns if column.as_published]
+    found = columns if len(columns) == 1 else plain
     if len(found) != 1:
         raise BenchError(
-            f"{word} is several columns: {', '.join(filling.label for filling in fillings)}. Choose with "
+            f"{word} is several columns: {', '.join(column.label for column in columns)}. Choose with "
             "key:preset or --where, such as --where source=mvtec or --where seed=none"
         )
     return found[0]
 
 
-def _restricted(side: Filling, keys: Sequence[str]) -> Filling:
+def _restricted(side: ColumnCells, keys: Sequence[str]) -> ColumnCells:
     return replace(side, cells=tuple(cell for cell in side.cells if cell["dataset"] in keys))
 
 
-def _targets(sides: Sequence[Filling], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
+def _targets(sides: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the datasets to compare on, in the catalogue's order, and a note on those left out."""
     order = {key: place for place, key in enumerate(CATALOG)}
     first, second = ({cell["dataset"] for cell in side.cells} for side in sides)
@@ -140,31 +168,35 @@ def _targets(sides: Sequence[Filling], wanted: Sequence[str]) -> tuple[list[str]
     both = sorted(first & second, key=lambda key: (order.get(key, len(order)), key))
     if not both:
         raise BenchError(f"{sides[0].label} and {sides[1].label} have no dataset in common: run one of them")
-    refuse_mixed_worlds(both)
+    targets = {cell["dataset"]: cell["target"] for cell in sides[0].cells}
+    refuse_mixed_worlds([(key, targets[key]) for key in both])
     alone = sorted(first ^ second)
     return both, [f"not compared, because only one method has cells: {', '.join(alone)}"] if alone else []
 
 
-def _title(sides: Sequence[Filling], key: str) -> str:
-    entry = CATALOG.get(key.removeprefix(STANDIN))
-    return entry.title if entry else str(_on(sides[0], key)[0]["dataset_title"])
+def _title(sides: Sequence[ColumnCells], key: str) -> str:
+    cell = _on(sides[0], key)[0]
+    entry = CATALOG.get(cell["target"])
+    return entry.title if entry else str(cell["dataset_title"])
 
 
-def _on(side: Filling, key: str) -> list[Cell]:
+def _on(side: ColumnCells, key: str) -> list[Cell]:
     return [cell for cell in side.cells if cell["dataset"] == key]
 
 
-def _marks(sides: Sequence[Filling], key: str, n_classes: int) -> Marks:
+def _marks(sides: Sequence[ColumnCells], key: str, n_classes: int) -> Marks:
     expected = max(cell["n_classes"] for side in sides for cell in _on(side, key))
     lacking = {Mark.PARTIAL} if n_classes < expected else set()
 
-    def of_side(side: Filling) -> frozenset[Mark]:
+    def of_side(side: ColumnCells) -> frozenset[Mark]:
         return frozenset[Mark](lacking).union(*map(marks_of, _on(side, key)))
 
     return of_side(sides[0]), of_side(sides[1])
 
 
-def _classes(sides: Sequence[Filling], key: str, resamples: int, seed: int) -> tuple[list[_Found], list[str]]:
+def _classes(
+    sides: Sequence[ColumnCells], key: str, resamples: int, seed: int
+) -> tuple[list[_Found], list[str]]:
     """Return what was found for each class of a dataset, and notes on those without image level."""
     found: list[_Found] = []
     left_out: dict[str, list[str]] = {}
@@ -189,7 +221,7 @@ def _classes(sides: Sequence[Filling], key: str, resamples: int, seed: int) -> t
     ]
 
 
-def _replicates(side: Filling, key: str, class_key: str) -> list[Cell]:
+def _replicates(side: ColumnCells, key: str, class_key: str) -> list[Cell]:
     """Return a class's cells of one method, one for each training seed that it has on the dataset."""
     cells = {seed_of(cell): cell for cell in _on(side, key) if cell["class"] == class_key}
     for seed in sort_seeds(map(seed_of, _on(side, key))):
@@ -207,7 +239,7 @@ def _undefined(cell: Cell) -> bool:
     return any(cell["metrics"][name] is None for name in METRICS)
 
 
-def _refuse_other_images(where: str, sides: Sequence[Filling], cells: Sequence[Sequence[Cell]]) -> None:
+def _refuse_other_images(where: str, sides: Sequence[ColumnCells], cells: Sequence[Sequence[Cell]]) -> None:
     """Raise `BenchError` unless all cells are about the same images with the same labels."""
     first, *others = [cell for of_side in cells for cell in of_side]
     known = {(row["image"], row["label"]) for row in first["scores"]}
@@ -227,8 +259,11 @@ def _metrics(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.array([values[name] for name in METRICS], dtype=np.float64)
 
 
-def _seeds(sides: Sequence[Filling]) -> list[str]:
+def _notes(sides: Sequence[ColumnCells]) -> list[str]:
     notes = []
+    if sides[0].setting != sides[1].setting:
+        kinds = " and ".join(f"{side.label} is {side.setting}" for side in sides)
+        notes.append(f"{kinds}: they do not see the same of the test set, so the difference is no contest")
     for side in sides:
         seeds = sort_seeds(seed for cell in side.cells if (seed := seed_of(cell)))
         if len(seeds) > 1:

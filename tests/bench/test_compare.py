@@ -1,8 +1,9 @@
 """Comparing two methods image by image: the bootstrap against known truths, and what is refused."""
 
+import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from bench.cli import main
 from bench.errors import BenchError
+from bench.show import Table, render
 from bench.store.cells import CellId, CellStore
 from bench.study.bootstrap import METRICS, paired_differences, weighted_metrics
 from bench.study.compare import compare
-from bench.study.comparison import Comparison, ComparisonRow, render
 from metrics import image_metrics
 
 Cells = list[dict[str, Any]]
@@ -52,6 +53,9 @@ def make(
         "preset": None,
         "title": method.capitalize(),
         "source": source,
+        "protocol_source": source in (None, "visa~1", "visa~2", "visa~3"),
+        "setting": "inductive",
+        "target": dataset.removeprefix("standin_"),
         "dataset": dataset,
         "dataset_title": dataset.upper(),
         "domain": "industrial",
@@ -90,8 +94,40 @@ def cells() -> Cells:
     return found
 
 
-def row(comparison: Comparison, title: str) -> ComparisonRow:
-    (found,) = [each for each in comparison.rows if each.title == title]
+class Difference(NamedTuple):
+    """One metric of two methods, as a table has it."""
+
+    first: float
+    second: float
+    low: float
+    high: float
+    is_clear: bool
+
+
+class Found(NamedTuple):
+    title: str
+    differences: dict[str, Difference]
+    marks: tuple[frozenset[str], frozenset[str]]
+
+
+def rows(table: Table) -> list[Found]:
+    """Return the table's rows, each with all metrics."""
+    found = []
+    for lines in zip(*(section.rows for section in table.sections), strict=True):
+        differences = {}
+        for line in lines:
+            ((first,), (second,), (difference,)) = line.entries
+            assert difference.number == first.number - second.number
+            ends = difference.interval
+            differences[first.metric] = Difference(
+                float(first.number), float(second.number), *ends, difference.bold
+            )
+        found.append(Found(lines[0].labels[0], differences, (first.marks, second.marks)))
+    return found
+
+
+def row(table: Table, title: str) -> Found:
+    (found,) = [each for each in rows(table) if each.title == title]
     return found
 
 
@@ -149,7 +185,7 @@ def test_every_resample_has_both_labels() -> None:
 def test_methods_that_rank_alike_do_not_differ_in_any_resample() -> None:
     labels, scores = draw(7, 40, 40)
     cells = [make("a", "nuts", "hex", labels, scores), make("b", "nuts", "hex", labels, 2 * scores + 1)]
-    for difference in compare(cells, "a", "b").rows[0].differences.values():
+    for difference in rows(compare(cells, "a", "b"))[0].differences.values():
         assert (difference.low, difference.high) == (0.0, 0.0)
         assert difference.first == difference.second
         assert not difference.is_clear
@@ -157,7 +193,7 @@ def test_methods_that_rank_alike_do_not_differ_in_any_resample() -> None:
 
 def test_points_are_means_over_classes_then_datasets(cells: Cells) -> None:
     found = compare(cells, "better", "worse", resamples=50)
-    assert [each.title for each in found.rows] == ["NUTS", "SCREWS", "Mean"]
+    assert [each.title for each in rows(found)] == ["NUTS", "SCREWS", "Mean"]
     for name in METRICS:
         better = [cell["metrics"][name] for cell in cells if cell["method"] == "better"]
         screws, nuts = np.mean(better[:2]), better[2]
@@ -172,7 +208,7 @@ def test_a_dataset_is_as_sure_as_its_classes_and_the_mean_surer(cells: Cells) ->
     found = compare(cells, "better", "worse")
     widths = {
         each.title: each.differences["image_auroc"].high - each.differences["image_auroc"].low
-        for each in found.rows
+        for each in rows(found)
     }
     assert widths["Mean"] < widths["SCREWS"] < widths["NUTS"]
     assert row(found, "Mean").differences["image_auroc"].is_clear
@@ -186,8 +222,8 @@ def test_the_resamples_follow_from_the_seed_and_from_nothing_else(cells: Cells) 
     for cell in cells[:-1]:
         cell["scores"] = cell["scores"][::-1]  # runs may list images in any order
     again = compare(cells, "better", "worse", datasets=["nuts"])
-    assert again.rows == (nuts,)
-    other = compare(cells, "better", "worse", datasets=["nuts"], seed=1).rows[0]
+    assert rows(again) == [nuts]
+    other = rows(compare(cells, "better", "worse", datasets=["nuts"], seed=1))[0]
     assert other.differences["image_auroc"].first == nuts.differences["image_auroc"].first
     assert other.differences["image_auroc"].low != nuts.differences["image_auroc"].low
 
@@ -219,7 +255,7 @@ def test_other_images_are_refused(cells: Cells, change: Callable[[dict[str, Any]
         BenchError, match=rf"screws/m5: Better and Worse were not measured on the same images \({what}\)"
     ):
         compare(cells, "better", "worse")
-    assert len(compare(cells, "better", "worse", datasets=["nuts"], resamples=5).rows) == 1
+    assert len(rows(compare(cells, "better", "worse", datasets=["nuts"], resamples=5))) == 1
 
 
 def test_missing_cells_are_refused_by_name(cells: Cells) -> None:
@@ -229,7 +265,7 @@ def test_missing_cells_are_refused_by_name(cells: Cells) -> None:
     with pytest.raises(BenchError, match="Worse has no cells on nuts"):
         compare(without, "better", "worse", datasets=["nuts", "screws"])
     found = compare(without, "better", "worse", resamples=5)
-    assert [each.title for each in found.rows] == ["SCREWS"]
+    assert [each.title for each in rows(found)] == ["SCREWS"]
     assert "not compared, because only one method has cells: nuts" in found.notes
     both_lack = compare([*cells[:2], *cells[4:]], "better", "worse", resamples=5)
     assert row(both_lack, "SCREWS").marks == ({"partial"}, {"partial"})
@@ -240,7 +276,7 @@ def test_what_has_no_image_level_is_left_out_and_said(cells: Cells) -> None:
     pixels = [make(method, "isic", "skin", [1, 1], [0.1, 0.2]) for method in ("better", "worse")]
     cells[0:2] = [make(m, "screws", "m4", [0, 0], [0.1, 0.2], n_classes=2) for m in ("better", "worse")]
     found = compare([*cells, *pixels], "better", "worse", resamples=5)
-    assert [each.title for each in found.rows] == ["NUTS", "SCREWS", "Mean"]
+    assert [each.title for each in rows(found)] == ["NUTS", "SCREWS", "Mean"]
     reason = pixels[0]["reasons"]["image_auroc"]
     assert f"ISIC: all left out, {reason}" in found.notes
     assert f"SCREWS: m4 left out, {reason}" in found.notes
@@ -256,7 +292,7 @@ def test_training_seeds_enter_with_the_mean_of_their_metrics() -> None:
     cells.append(make("free", "nuts", "hex", labels, scores))
     found = compare(cells, "m", "free", resamples=300)
     expected = np.mean([image_metrics(labels, s).values["image_auroc"] for s in seeds.values()])
-    difference = found.rows[0].differences["image_auroc"]
+    difference = rows(found)[0].differences["image_auroc"]
     assert difference.first == pytest.approx(expected)
     assert any(
         note.startswith("M: mean over 3 training seeds (1, 2, 3); the intervals") for note in found.notes
@@ -277,13 +313,14 @@ def test_a_method_must_be_one_column(cells: Cells) -> None:
     other = make("better", "nuts", "hex", labels, scores, source="btad~1")
     sourced = make("better", "nuts", "hex", labels, scores, source="visa~1")
     both = [cells[5], other, sourced]
+    home = compare(both, "better", "worse", resamples=5)  # the protocol's source
+    assert [column.title for column in home.columns] == ["Better", "Worse", "Difference, 95% interval"]
+    sourced["protocol_source"] = False
     with pytest.raises(BenchError, match=r"better is several columns: Better \(btad\), Better \(visa\)"):
         compare(both, "better", "worse")
-    home = compare(both, "better", "worse", home_source=lambda method, target: "visa", resamples=5)
-    assert home.first == "Better"
     # A method that learns nothing has no source to choose.
     chosen = compare(both, "better", "worse", where={"source": "btad"}, resamples=5)
-    assert chosen.rows[0].differences["image_ap"].first == pytest.approx(other["metrics"]["image_ap"])
+    assert rows(chosen)[0].differences["image_ap"].first == pytest.approx(other["metrics"]["image_ap"])
     with pytest.raises(BenchError, match="better and better are both Better"):
         compare(cells, "better", "better")
     with pytest.raises(BenchError, match="none of 6 cells matches bettr"):
@@ -312,7 +349,7 @@ def test_generated_and_real_data_are_not_averaged(cells: Cells) -> None:
     cells += [make(method, "standin_btad", "01", labels, scores) for method in ("better", "worse")]
     with pytest.raises(BenchError, match="standin_btad is generated and others are real"):
         compare(cells, "better", "worse")
-    assert compare(cells, "better", "worse", datasets=["standin_btad"], resamples=5).rows[0].title == "BTAD"
+    assert rows(compare(cells, "better", "worse", datasets=["standin_btad"], resamples=5))[0].title == "BTAD"
 
 
 def test_the_verb_prints_tables_with_intervals(
@@ -335,11 +372,33 @@ def test_the_verb_prints_tables_with_intervals(
     mean = row(compare(cells, "better", "worse", resamples=500, seed=3), "Mean").differences["image_auroc"]
     line = next(line for line in printed.splitlines() if line.startswith("| Mean"))
     shown = [part.strip(" *") for part in line.strip("|").split("|")]
-    assert shown[1:4] == [
-        f"{100 * mean.first:.1f}", f"{100 * mean.second:.1f}", f"{100 * (mean.first - mean.second):+.1f}"
+    interval = f"[{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"
+    assert shown[1:] == [
+        f"{100 * mean.first:.1f}", f"{100 * mean.second:.1f}",
+        f"{100 * (mean.first - mean.second):+.1f} {interval}",
     ]  # fmt: skip
-    assert shown[4] == f"[{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"
     assert "- 500 resamples of the images within class and label, seed 3" in printed
     assert printed.rstrip().splitlines()[-1].startswith("commit 0123456789; 2025-11-23; 6 cells")
+    assert main([*words, "worse", "--resamples", "500", "--seed", "3", "--format", "csv"]) == 0
+    lines = csv.DictReader(line for line in capsys.readouterr().out.splitlines() if line and line[0] != "#")
+    (told,) = [
+        line
+        for line in lines
+        if (line["dataset"], line["paper"], line["metric"]) == ("Mean", "difference", "auroc")
+    ]
+    assert (float(told["low"]), float(told["high"])) == (mean.low, mean.high)
     assert main([*words, "best"]) == 2
     assert "none of 6 cells matches best nuts screws" in capsys.readouterr().err
+
+
+def test_other_settings_are_compared_with_a_note(cells: Cells) -> None:
+    assert not any("inductive" in note for note in compare(cells, "better", "worse", resamples=5).notes)
+    for cell in cells:
+        if cell["method"] == "better":
+            cell["setting"] = "transductive"
+    found = compare(cells, "better", "worse", resamples=5)
+    assert (
+        "Better is transductive and Worse is inductive: they do not see the same of the test set, so the "
+        "difference is no contest"
+    ) in found.notes
+    assert "- `◇` sees all unlabelled test images" in render(found)

@@ -27,7 +27,9 @@ def _cell(method: str, dataset: str, class_key: str, value: float, **changes: An
         "method": method,
         "preset": None,
         "title": method.capitalize(),
-        "source": "visa" if dataset == "mvtec" else "mvtec",
+        "source": "visa" if dataset.endswith("mvtec") else "mvtec",
+        "setting": "inductive",
+        "target": dataset.removeprefix("standin_"),
         "dataset": dataset,
         "dataset_title": dataset.upper(),
         "domain": entry.domain if entry else None,
@@ -70,6 +72,9 @@ def _cell(method: str, dataset: str, class_key: str, value: float, **changes: An
         for part in path:
             inner = inner[part]
         inner[last] = change
+    # The protocol of these tests: trained on MVTec, and on VisA where MVTec is the target.
+    source, home = cell["source"], "visa" if cell["target"] == "mvtec" else "mvtec"
+    cell.setdefault("protocol_source", source is None or source.partition("~")[0] == home)
     cell["key"] = repr(
         [cell[name] for name in ("method", "preset", "source", "dataset", "class", "config", "names")]
     )

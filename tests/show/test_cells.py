@@ -190,14 +190,36 @@ def test_stand_in_and_real_data_are_never_averaged_together(make_dataset: Make) 
 
 
 def test_ones_own_datasets_get_rows_and_no_average(make_cell: Make, make_dataset: Make) -> None:
-    cells = [*make_dataset("m", "visa", 0.9), make_cell("m", "screws", "m4", 0.7, levels=["image"])]
+    cells = [*make_dataset("m", "visa", 0.9), make_cell("m", "screws", "m4", 0.7)]
     table = build(cells)
     assert table.sections[0].rows[-1].labels == ("Other", "SCREWS")
     assert table.sections[0].rows[-1].entries[0][0].text == "70.0"
-    assert all(row.labels[0] != "Other" for row in table.sections[1].rows)
     alone = build(cells[-1:])
     assert [row.labels for row in alone.sections[0].rows] == [("Other", "SCREWS")]
-    assert "| Method | Image SCREWS " in render(build(cells[-1:], "methods"))
+    assert "|Method|ImageSCREWS|PixelSCREWS|" in render(build(cells[-1:], "methods")).replace(" ", "")
+
+
+@pytest.mark.parametrize("layout", ["paper", "methods", "per-class", "cross"])
+def test_a_level_that_is_undefined_leaves_a_place_and_a_reason_in_every_layout(
+    make_cell: Make, layout: str
+) -> None:
+    cell = make_cell("m", "screws", "m4", 0.7, levels=["pixel"])
+    for metric in ("image_auroc", "image_ap", "image_f1max"):
+        cell["metrics"][metric], cell["reasons"][metric] = None, "no normal images"
+    table = build([cell], layout)
+    undefined = [value for value in table.values() if value.metric == "image_auroc"]
+    assert {value.text for value in undefined} == {"undef."}
+    assert "M on SCREWS: image level is undefined (no normal images)" in [
+        note.replace("M (mvtec)", "M") for note in table.notes
+    ]
+    (line,) = [
+        line
+        for line in render(table, "csv").splitlines()
+        if ",image,auroc," in line
+        and "Average" not in line
+        and ",m4," in (line if layout == "per-class" else ",m4,")
+    ]
+    assert line.endswith(",image,auroc,,,,,undefined,,,")
 
 
 def test_asking_for_datasets_gives_their_rows_and_an_average_that_says_so(make_dataset: Make) -> None:
@@ -224,7 +246,7 @@ def test_per_class_shows_both_aupros_and_flags_few_thresholds(make_dataset: Make
     assert look(table, "A", "BTAD", "pixel_aupro_exact", "03").text == "65.0"
     assert look(table, "A", "BTAD", "pixel_aupro_exact", "03").symbols == ""
     assert look(table, "A", "BTAD", "pixel_aupro").symbols == "§"
-    assert "A on BTAD: AUPRO rests on few thresholds in 1 of 3 classes" in table.notes
+    assert "AUPRO rests on few thresholds, in so many classes: A on BTAD (1/3)" in table.notes
     titles = [(column.span, column.title) for column in table.columns]
     assert ("Pixel", "AUPRO") in titles
     assert ("Pixel", "exact AUPRO") in titles
@@ -267,57 +289,6 @@ def test_methods_layout_has_a_row_for_each_preset(make_dataset: Make) -> None:
     assert section.rows[0].entries[1][0].text == "n/a"  # medical
 
 
-def test_against_shows_ours_theirs_and_the_difference(make_dataset: Make) -> None:
-    cells = make_dataset("tipsomaly", "mvtec", 0.93449)
-    cells += make_dataset("chance", "mvtec", 0.5)
-    table = build(cells, against="tipsomaly_paper")
-    assert [(column.span, column.title) for column in table.columns] == [
-        ("Tipsomaly", "ours"),
-        ("Tipsomaly", "paper"),
-        ("Tipsomaly", "difference"),
-    ]
-    ours, paper, difference = table.sections[0].rows[0].entries
-    assert [value.text for value in ours] == ["93.4"] * 3
-    assert [value.text for value in paper] == ["93.4", "96.1", "92.9"]
-    assert [value.text for value in difference] == ["0.0", "-2.7", "+0.5"]
-    _, paper, difference = table.sections[0].rows[1].entries
-    assert [value.text for value in paper] == ["87.7", "90.9", "84.8"]
-    assert [value.text for value in difference] == ["-"] * 3
-    average = table.sections[0].rows[7].entries
-    assert [value.text for value in average[1]] == ["92.5", "93.1", "90.7"]
-    assert {value.symbols for value in average[2]} == {"*"}
-    assert {value.rank for value in table.values()} == {None}
-    assert "not in Tipsomaly: Chance" in table.notes
-    assert any("printed as 81.6" in note for note in table.notes)
-
-
-def test_averages_over_other_datasets_are_not_compared(make_dataset: Make) -> None:
-    cells = [cell for key in CATALOG for cell in make_dataset("vand", key, 0.9)]
-    table = build(cells, against="vip2clip_paper")  # its medical pixel rows have Endo and Kvasir, not TN3K
-    texts = {
-        (row.labels, section.title[:5]): [entry[0].text for entry in row.entries]
-        for section in table.sections
-        for row in section.rows
-    }
-    assert texts[("Medical", "Average"), "Image"] == ["90.0", "90.0", "0.0"]
-    assert texts[("Medical", "Average"), "Pixel"] == ["90.0", "-", "-"]
-    assert texts[("Medical", "TN3K"), "Pixel"] == ["90.0", "-", "-"]
-
-
-def test_stand_ins_are_not_held_against_the_paper(make_dataset: Make) -> None:
-    table = build(
-        make_dataset("tipsomaly", "standin_mvtec", 0.9, marks=["stand-in"]), against="tipsomaly_paper"
-    )
-    assert [value.text for value in table.sections[0].rows[0].entries[1]] == ["-"] * 3
-
-
-def test_against_needs_a_method_that_the_paper_has(make_dataset: Make) -> None:
-    with pytest.raises(BenchError, match="prints none of Chance; it has VAND, AnomalyCLIP"):
-        build(make_dataset("chance", "mvtec", 0.5), against="tipsomaly_paper")
-    with pytest.raises(BenchError, match="--against goes with --layout paper"):
-        build(make_dataset("tipsomaly", "mvtec", 0.5), "methods", against="tipsomaly_paper")
-
-
 def test_the_footer_names_commit_day_cells_and_protocol(make_dataset: Make) -> None:
     cells = [
         *make_dataset("m", "mvtec", 0.9),
@@ -338,3 +309,75 @@ def test_the_footer_names_commit_day_cells_and_protocol(make_dataset: Make) -> N
     assert "\n" not in footer
     for form in ("md", "csv"):
         assert render(build(cells), form).rstrip().endswith(footer)
+
+
+def test_few_thresholds_reach_the_averages_and_are_not_ranked(make_dataset: Make) -> None:
+    cells = [cell for key in INDUSTRIAL for cell in make_dataset("a", key, 0.7)]
+    cells += [cell for key in INDUSTRIAL for cell in make_dataset("b", key, 0.6)]
+    cells += [cell for key in INDUSTRIAL for cell in make_dataset("c", key, 0.5)]
+    few = [cell for cell in cells if (cell["method"], cell["dataset"]) in {("a", "visa"), ("a", "ksdd")}]
+    for cell in few[:3] + few[-1:]:
+        cell["details"] = {"pixel_aupro_few_thresholds": True}
+
+    def industrial(table: Table, metric: str) -> list[tuple[str, int | None]]:
+        found = [value for value in table.values() if value.subject[2:4] == ("Industrial", "Average")]
+        return [(value.symbols, value.rank) for value in found if value.metric == metric]
+
+    for layout in ("paper", "methods"):
+        assert industrial(build(cells, layout), "pixel_aupro") == [("§", None), ("", 1), ("", 2)]
+        exact = build(cells, layout, aupro="exact")
+        assert industrial(exact, "pixel_aupro_exact") == [("", 1), ("", 2), ("", 3)]
+        assert not any("thresholds" in note for note in exact.notes)
+    (note,) = [note for note in build(cells).notes if "thresholds" in note]
+    assert note == "AUPRO rests on few thresholds, in so many classes: A on VisA (3/12), KSDD"
+
+
+@pytest.mark.parametrize("layout", ["paper", "per-class", "methods", "cross"])
+def test_every_layout_has_the_aupro_that_is_asked_for(make_dataset: Make, layout: str) -> None:
+    cells = make_dataset("m", "btad", 0.7)
+    found = {}
+    for which in ("protocol", "exact", "both"):
+        metrics = dict.fromkeys(value.metric for value in build(cells, layout, aupro=which).values())
+        found[which] = [metric for metric in metrics if "aupro" in metric]
+        assert "pixel_auroc" in metrics
+    assert found == {
+        "protocol": ["pixel_aupro"],
+        "exact": ["pixel_aupro_exact"],
+        "both": ["pixel_aupro", "pixel_aupro_exact"],
+    }
+    with pytest.raises(BenchError, match="did you mean 'exact'"):
+        build(cells, layout, aupro="exakt")
+
+
+def test_the_exact_aupro_takes_the_place_of_the_other(make_dataset: Make) -> None:
+    cells = make_dataset("m", "btad", 0.7)
+    assert build(cells, aupro="exact").sections[1].title == "Pixel level (AUROC, exact AUPRO, F1-max)"
+    assert build(cells, aupro="both").sections[1].title == "Pixel level (AUROC, AUPRO, exact AUPRO, F1-max)"
+    methods = build(cells, "methods", aupro="protocol").sections[0].title
+    assert methods.endswith("Pixel level (AUROC, AUPRO, F1-max)")
+
+
+def test_what_is_said_of_several_methods_and_datasets_is_said_once(make_dataset: Make) -> None:
+    cells = []
+    for method in "abc":
+        for key in ("btad", "mpdd") if method != "c" else ("btad",):
+            cells += make_dataset(method, key, 0.7)
+    for cell in cells:
+        cell["metrics"]["pixel_ap"], cell["reasons"]["pixel_ap"] = None, "too few"
+        if cell["dataset"] == "btad":
+            cell["marks"], cell["counts"] = ["partial"], {"normal": 1, "anomalous": 2}
+    notes = build(cells, "per-class").notes
+    assert "all methods on BTAD: not all images, only 3 normal and 6 anomalous ones" in notes
+    assert "A, B on BTAD, MPDD: pixel AP is undefined in every class (too few)" not in notes
+    assert [note for note in notes if "AP is undefined" in note] == [
+        "A, B on MPDD, BTAD: pixel AP is undefined in every class (too few)",
+        "C on BTAD: pixel AP is undefined in every class (too few)",
+    ]
+    assert not any("pixel AP" in note for note in build(cells).notes)  # which does not show it
+
+
+def test_own_datasets_of_one_title_are_told_apart(make_cell: Make) -> None:
+    cells = [make_cell("m", key, "x", 0.7, dataset_title="images") for key in ("images-1a", "images-2b")]
+    cells.append(make_cell("m", "nuts", "x", 0.7))
+    rows = [row.labels[1] for row in build(cells).sections[0].rows]
+    assert rows == ["images-1a", "images-2b", "NUTS"]

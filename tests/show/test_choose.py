@@ -109,12 +109,7 @@ def test_sources_of_one_target_stand_apart(make_dataset: Make) -> None:
         *make_dataset("m", "mvtec", 0.9),
         *make_dataset("m", "visa", 0.7, source="btad"),
     ]
-    assert sorted(labels(build(cells))) == ["M (btad)", "M (mvtec)", "M (visa)"]
-
-    def home(method: str, target: str) -> str:
-        return "visa" if target == "mvtec" else "mvtec"
-
-    table = build(cells, home_source=home)
+    table = build(cells)
     assert labels(table) == ["M", "M (btad)"]
     assert [entry[0].text for entry in table.sections[0].rows[0].entries] == ["90.0", "n/a"]
     assert [entry[0].text for entry in table.sections[0].rows[1].entries] == ["90.0", "70.0"]
@@ -136,10 +131,32 @@ def test_methods_choose_and_order_the_columns(make_dataset: Make) -> None:
 def test_two_methods_with_one_title_stay_apart(make_dataset: Make) -> None:
     cells = [*make_dataset("a", "visa", 0.9, title="CLIP"), *make_dataset("b", "visa", 0.8, title="CLIP")]
     table = build(cells)
-    assert labels(table) == ["CLIP", "CLIP [b]"]
+    assert labels(table) == ["CLIP [a]", "CLIP [b]"]
+    assert "the methods a and b have one title, CLIP: told apart by their keys" in table.notes
     assert [entry[0].text for entry in table.sections[0].rows[1].entries] == ["90.0", "80.0"]
 
 
 def test_no_cells_is_a_clear_error() -> None:
     with pytest.raises(BenchError, match="no cells yet: make some with"):
         build([])
+
+
+def test_columns_stand_as_in_the_paper_and_baselines_last(make_dataset: Make) -> None:
+    titles = {
+        "adaclip": "AdaCLIP", "anomalyclip": "AnomalyCLIP", "chance": "Chance", "newest": "Newest",
+        "oracle": "Oracle", "tipsomaly": "Tipsomaly", "vand": "VAND",
+    }  # fmt: skip
+    cells = [cell for key, title in titles.items() for cell in make_dataset(key, "isic", 0.9, title=title)]
+    assert labels(build(cells)) == [
+        "VAND", "AnomalyCLIP", "AdaCLIP", "Tipsomaly", "Newest", "Chance", "Oracle"
+    ]  # fmt: skip
+
+
+def test_shown_names_of_methods_can_be_typed_back(make_dataset: Make) -> None:
+    cells = make_dataset("vand", "isic", 0.9, title="VAND")
+    cells += make_dataset("vand", "isic", 0.8, title="VAND", preset="small", config__options={"sigma": 0})
+    cells += make_dataset("b", "isic", 0.9)
+    assert labels(build(cells, methods=["B", "VAND"])) == ["B", "VAND", "VAND (small)"]
+    assert labels(build(cells, methods=["VAND (small)"])) == ["VAND (small)"]
+    assert "no cells of wand" in build(cells, methods=["vand", "wand"]).notes
+    assert build(cells, methods=["vand"]).notes == ()

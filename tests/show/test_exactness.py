@@ -96,14 +96,6 @@ def test_marks_stand_in_the_order_of_the_legend(make_dataset: Make) -> None:
     assert pixel.symbols == "*†¶", "few thresholds concern AUPRO only"
 
 
-def test_few_thresholds_are_no_reproach_to_an_average(make_dataset: Make) -> None:
-    cells = make_dataset("m", "tn3k", 0.7, details={"pixel_aupro_few_thresholds": True})
-    cells += make_dataset("m", "isic", 0.9)
-    table = build(cells, datasets=["tn3k", "isic"])
-    (mean,) = values(table, "M", "Average of these", "pixel_aupro")
-    assert (mean.text, mean.symbols) == ("80.0", "")
-
-
 @pytest.mark.parametrize(
     ("first", "second", "shown"),
     [("undefined", "missing", "undef."), ("missing", "undefined", "undef."), ("missing", "missing", "n/a")],

@@ -53,28 +53,12 @@ def test_the_three_misprinted_averages_are_computed_and_noted() -> None:
 
 @pytest.mark.parametrize("name", sorted(published.available()))
 def test_every_published_file_is_read_and_its_datasets_are_known(name: str) -> None:
-    results = published.read(published.find(name))
+    results = published.read(published.find(name)).results
     assert results.methods
     assert {group.title for group in results.groups} <= {"Industrial", "Medical"}
     for group in results.groups:
         for dataset in group.datasets:
             assert dataset.key.islower() or dataset.key in {"COVID-19", "Kvasir", "Endo"}, dataset
-
-
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("MVTec AD", "mvtec"),
-        ("SDD", "ksdd"),
-        ("DTD", "dtd_synthetic"),
-        ("DTD-Synthetic", "dtd_synthetic"),
-        ("ClinicDB", "cvc_clinicdb"),
-        ("CVC-ColonDB", "cvc_colondb"),
-        ("Endo", None),
-    ],
-)
-def test_papers_spellings_find_their_dataset(name: str, key: str | None) -> None:
-    assert published.catalogue_key(name) == key
 
 
 def test_an_average_over_a_row_that_is_not_printed_is_partial() -> None:
@@ -91,7 +75,7 @@ def test_metrics_a_paper_does_not_print_are_not_shown() -> None:
 
 def test_per_class_logs_are_shown_per_class() -> None:
     text = render(build_published("anomalyclip_official_logs", "per-class"))
-    assert "| metal_nut  | 92.4        | 98.2     | 74.6        | 71.1        |" in text
+    assert "|metal_nut|92.4|98.2|74.6|71.1|" in text.replace(" ", "")
     with pytest.raises(BenchError, match="no numbers of single classes"):
         build_published("tipsomaly_paper", "per-class")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.show import FORMATS, Table, build, build_published, render, write_tables
+from bench.show import FORMATS, Table, build, build_published, render, write_table, write_tables
 from bench.show.render_latex import PACKAGES
 
 Make = Callable[..., Any]
@@ -27,7 +27,7 @@ def tables(make_cell: Make, make_dataset: Make) -> list[Table]:
     crossed = make_dataset("m", "btad", 0.85, source="mvtec")
     for seed, value in (("1", 0.7), ("2", 0.8)):
         crossed += make_dataset("m", "visa", value, source=f"btad~{seed}")
-        crossed += make_dataset("m", "btad", value, source=f"visa~{seed}", **overlap)
+        crossed += make_dataset("m", "btad", value, source=f"visa~{seed}", protocol_source=True, **overlap)
     return [
         build(cells),
         build(cells, "methods"),
@@ -35,7 +35,7 @@ def tables(make_cell: Make, make_dataset: Make) -> list[Table]:
         build(tipsomaly, against="tipsomaly_paper"),
         build_published("tipsomaly_paper"),
         build_published("anomalyclip_official_logs", "per-class"),
-        build(crossed, "cross", home_source=lambda method, target: "visa" if target == "btad" else None),
+        build(crossed, "cross"),
         build(crossed),
     ]
 
@@ -98,7 +98,7 @@ def test_markdown_tables_are_aligned_and_rectangular(tables: list[Table]) -> Non
 
 def test_markdown_escapes_what_would_be_markup(tables: list[Table]) -> None:
     text = render(tables[0])
-    assert r"100% #1\_{x} \<b>$^~\\" in text
+    assert r"100% #1\_{x} \<b>$^\~\\" in text
     assert "R&D_50% Größe" in text
     assert r"a_b&c\|d\*e" in render(tables[2])
 
@@ -119,6 +119,7 @@ def test_json_holds_the_whole_table_at_full_precision(tables: list[Table]) -> No
     thirds = json.loads(render(tables[0], "json"))["sections"][0]["rows"][1]["entries"][0][0]
     assert thirds == {
         "metric": "image_auroc",
+        "setting": "inductive",
         "number": 0.91,
         "std": None,
         "seeds": {},
@@ -154,3 +155,51 @@ def test_misspelt_layouts_and_formats_are_answered(make_dataset: Make) -> None:
         build(cells, "perclass")
     with pytest.raises(BenchError, match="did you mean 'latex'"):
         render(build(cells), "latx")
+
+
+def test_control_characters_of_data_reach_no_terminal_and_no_line(make_cell: Make) -> None:
+    evil = "a\x1b[2J\nb\r\x07\u202ec\u2028d\udcff\x9b"
+    cells = [
+        make_cell("m", "odd", f"class {evil}", 0.5, dataset_title=f"set {evil}", title=f"T{evil}"),
+        make_cell("m", "odd", "x", 0.5, dataset_title=f"set {evil}", title=f"T{evil}", n_classes=3),
+    ]
+    cells[1]["metrics"]["image_ap"], cells[1]["reasons"]["image_ap"] = None, f"why {evil}"
+    for layout in ("paper", "per-class", "methods"):
+        table = build(cells, layout, headline=None)
+        for form in FORMATS:
+            text = render(table, form)
+            bad = {letter for letter in text if not letter.isprintable() and letter != "\n"}
+            assert bad == set(), form
+            text.encode()
+        assert r"a\x1b[2J\nb\r\x07\u202ec\u2028d\udcff\x9b" in "".join(
+            [table.footer, *table.notes, *(value.subject.dataset for value in table.values())]
+        )
+    lines = render(build(cells, "per-class"), "csv").splitlines()
+    assert all(line.startswith(("paper,", "zsad-bench,", "# ")) for line in lines)
+
+
+def test_published_files_are_escaped_too(tmp_path: Path) -> None:
+    path = tmp_path / "evil.csv"
+    path.write_text(
+        "paper,method,dataset,level,metric,value\nP,M\x1b[2J,VisA,image,auroc,50\n", encoding="utf-8"
+    )
+    assert build_published(str(path)).columns[0].title == r"M\x1b[2J"
+
+
+def test_an_interrupted_write_leaves_the_old_table(
+    make_dataset: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, path = build(make_dataset("m", "visa", 0.9)), tmp_path / "paper.md"
+    write_table(table, "md", path, "--out")
+    before = path.read_text(encoding="utf-8")
+
+    def torn(self: Path, text: str, encoding: str) -> int:
+        with self.open("w", encoding=encoding) as file:
+            file.write(text[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(BenchError, match=r"cannot write .*paper.md: No space left.*another --out"):
+        write_table(build(make_dataset("m", "visa", 0.8)), "md", path, "--out")
+    assert path.read_text(encoding="utf-8") == before
+    assert [each.name for each in tmp_path.iterdir()] == ["paper.md"]

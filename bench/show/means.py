@@ -1,11 +1,12 @@
 """Means and what is said about them: what every layout looks its numbers up in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from bench.show.model import NOT_APPLICABLE, NOT_RUN, UNDEFINED, Subject, Value
-from bench.store.marks import Mark
+from bench.store.marks import INDUCTIVE, Mark
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,8 @@ class DatasetRow:
     """A dataset of the table."""
 
     key: str
+    target: str
+    """Key in the catalog, also for stand-ins; else as `key`."""
     title: str
     levels: tuple[str, ...]
     classes: tuple[str, ...] = ()
@@ -34,8 +37,21 @@ class Group:
         return tuple(dataset for dataset in self.datasets if level in dataset.levels)
 
 
-Place = tuple[str, str, str, str]
-"""(method label, dataset key or group title, class key or "" for the mean, metric)."""
+class Method(NamedTuple):
+    """A column of methods side by side."""
+
+    label: str
+    title: str
+    """The plain name, without what is special about the column."""
+    setting: str = INDUCTIVE
+
+
+ValueKey = tuple[str, str, str, str]
+"""(method label, dataset key, class key or "" for the mean, metric)."""
+
+
+def _nothing(metrics: Collection[str]) -> Sequence[str]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -43,15 +59,20 @@ class Results:
     """Means and what is to be said about them. Where nothing was run there is no value."""
 
     origin: str
-    methods: tuple[tuple[str, str], ...]
-    """(label, plain title) of every method, in order."""
+    methods: tuple[Method, ...]
     groups: tuple[Group, ...]
-    values: Mapping[Place, Value]
-    headlines: tuple[str, ...]
-    notes: tuple[str, ...]
+    values: Mapping[ValueKey, Value]
     footer: str
+    headlines: tuple[str, ...] = ()
+    notes: Callable[[Collection[str]], Sequence[str]] = _nothing
+    """Metrics that a table shows -> what is to be said below it."""
     absent: str = NOT_RUN
     """What stands for a number that a dataset could have and that is not here."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The methods' labels, in order."""
+        return tuple(method.label for method in self.methods)
 
     def known(self, metrics: Sequence[str]) -> tuple[str, ...]:
         """Return those of the metrics that some dataset here could have (in print: that are printed)."""
@@ -63,20 +84,24 @@ class Results:
             if metric.partition("_")[0] in levels and (self.absent == NOT_RUN or metric in printed)
         )
 
-    def of(self, label: str, group: Group, dataset: DatasetRow, metric: str, class_key: str = "") -> Value:
-        """Return the value of a dataset or class, or the gap that stands for it."""
+    def value(
+        self, label: str, group: Group, dataset: DatasetRow | None, metric: str, class_key: str = ""
+    ) -> Value:
+        """Return the value of a dataset or class, or the gap that stands for it.
+
+        Without `dataset` it is the mean over the group's datasets; trained-on ones are left out, which
+        makes it partial.
+        """
+        level = metric.partition("_")[0]
+        if dataset is None:
+            values = [self.value(label, group, row, metric) for row in group.at(level)]
+            subject = Subject(self.origin, label, group.title, group.average or "")
+            return mean(values, len(values), metric, subject, without=Mark.SEEN)
         value = self.values.get((label, dataset.key, class_key, metric))
         if value is not None:
             return value
-        applies = metric.partition("_")[0] in dataset.levels
         subject = Subject(self.origin, label, group.title, dataset.title, class_key)
-        return Value(metric, subject, gap=self.absent if applies else NOT_APPLICABLE)
-
-    def average(self, label: str, group: Group, metric: str) -> Value:
-        """Return the mean over the group's datasets; trained-on ones are left out, which makes it partial."""
-        values = [self.of(label, group, row, metric) for row in group.at(metric.partition("_")[0])]
-        subject = Subject(self.origin, label, group.title, group.average or "")
-        return mean(values, len(values), metric, subject, without=Mark.SEEN)
+        return Value(metric, subject, gap=self.absent if level in dataset.levels else NOT_APPLICABLE)
 
 
 def mean(
@@ -93,8 +118,6 @@ def mean(
         gap = next((gap for gap in (UNDEFINED, NOT_RUN) if gap in gaps), NOT_APPLICABLE)
         return Value(metric, subject, gap=gap)
     marks = frozenset[Mark]().union(*(value.marks for value in defined))
-    if without:
-        marks -= {Mark.FEW_THRESHOLDS}
     by_seed, even = [], all(value.even for value in defined)
     for seed in sort_seeds(seed for value in defined for seed, _ in value.by_seed):
         own = [dict(value.by_seed).get(seed) if value.by_seed else value.number for value in defined]
