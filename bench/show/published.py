@@ -11,7 +11,6 @@ from pathlib import Path
 from bench.errors import BenchError, printable, unknown
 from bench.show.means import DatasetRow, Group, Method, Results, ValueKey
 from bench.show.model import METRIC_TITLES, NOT_APPLICABLE, Subject, Value, metric_title
-from bench.show.ranking import percent
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark
 from datasets import catalog
 from datasets.catalog import CATALOG, Dataset
@@ -21,22 +20,8 @@ DEFAULT = "tipsomaly_paper"
 _AVERAGE = re.compile(r"Average\b.*?\(([^)]+)\)")
 
 
-@dataclass(frozen=True)
-class Printed:
-    """One printed number."""
-
-    origin: str
-    method: str
-    domain: str
-    dataset: str
-    """Key in the catalogue, or the paper's own word."""
-    title: str
-    class_key: str
-    metric: str
-    number: Fraction
-    setting: str
-
-
+Printed = tuple[str, Value]
+"""(key of the dataset in the catalog, or the paper's own word; the printed number)."""
 AverageKey = tuple[str, str, str]
 """(method label, group title, metric)."""
 
@@ -66,7 +51,7 @@ class Paper:
 @cache
 def method_order() -> tuple[str, ...]:
     """Return the titles of the methods of the paper's table in its order."""
-    return tuple(dict.fromkeys(row.method for row in _parse(find(DEFAULT))))
+    return tuple(dict.fromkeys(value.subject.method for _, value in _parse(find(DEFAULT))))
 
 
 def read(path: Path) -> Paper:
@@ -80,22 +65,24 @@ def read(path: Path) -> Paper:
         BenchError: A column is missing, a value is not a percentage, or a number stands there twice.
     """
     rows = list(_parse(path))
-    printed = [row for row in rows if not _AVERAGE.match(row.title)]
-    origin = " and ".join(dict.fromkeys(row.origin for row in rows))
+    averages = [value for _, value in rows if _AVERAGE.match(value.subject.dataset)]
+    printed = [(key, value) for key, value in rows if not _AVERAGE.match(value.subject.dataset)]
+    origin = " and ".join(dict.fromkeys(value.subject.origin for _, value in rows))
     values: dict[ValueKey, Value] = {}
-    for row in printed:
-        place = (row.method, row.dataset, row.class_key, row.metric)
+    for key, value in printed:
+        subject = value.subject._replace(origin=origin)
+        place = (subject.method, key, subject.class_key, value.metric)
         if place in values:
-            raise BenchError(f"{path}: {row.method} on {row.title}, {row.metric} stands there twice")
-        subject = Subject(origin, row.method, row.domain, row.title, row.class_key)
-        marks = frozenset[Mark]() if row.setting == INDUCTIVE else frozenset({Mark(row.setting)})
-        values[place] = Value(row.metric, subject, row.number, marks=marks)
+            raise BenchError(
+                f"{path}: {subject.method} on {subject.dataset}, {value.metric} stands there twice"
+            )
+        values[place] = replace(value, subject=subject)
     footer = f"as printed in {origin}; {len(printed)} numbers from {path.name}; averages computed here"
-    settings = {row.method: row.setting for row in rows}
-    methods = [Method(method, method, settings[method]) for method in settings]
+    settings = {value.subject.method: value.setting for _, value in rows}
+    methods = [Method(method, method, setting) for method, setting in settings.items()]
     methods.sort(key=lambda method: SETTINGS.index(method.setting))
     results = Results(origin, tuple(methods), _groups(printed), values, footer, absent=NOT_APPLICABLE)
-    misprints = tuple(_misprints(results, [row for row in rows if _AVERAGE.match(row.title)]))
+    misprints = tuple(_misprints(results, averages))
 
     def notes(metrics: Collection[str]) -> list[str]:
         return [text for (_, _, metric), text in misprints if metric in metrics]
@@ -132,17 +119,11 @@ def _printed(row: Mapping[str, str]) -> Printed:
         raise ValueError(f"{row['value']} is not a percentage")
     if setting not in SETTINGS:
         raise ValueError(f"no setting {setting!r}")
-    return Printed(
-        origin=row["paper"],
-        method=row["method"],
-        domain=domain.capitalize(),
-        dataset=entry.key if entry else name,
-        title=entry.title if entry else name,
-        class_key=row.get("class") or "",
-        metric=f"{row['level']}_{row['metric']}",
-        number=number,
-        setting=setting,
-    )
+    title = entry.title if entry else name
+    subject = Subject(row["paper"], row["method"], domain.capitalize(), title, row.get("class") or "")
+    marks = frozenset[Mark]() if setting == INDUCTIVE else frozenset({Mark(setting)})
+    value = Value(f"{row['level']}_{row['metric']}", subject, number, marks=marks)
+    return entry.key if entry else name, value
 
 
 def _entry(name: str) -> Dataset | None:
@@ -155,29 +136,30 @@ def _entry(name: str) -> Dataset | None:
 
 def _groups(rows: list[Printed]) -> tuple[Group, ...]:
     order = {key: place for place, key in enumerate(CATALOG)}
-    datasets: dict[str, list[Printed]] = {}
-    for row in rows:
-        datasets.setdefault(row.dataset, []).append(row)
+    datasets: dict[str, list[Value]] = {}
+    for key, value in rows:
+        datasets.setdefault(key, []).append(value)
     groups: dict[str, list[DatasetRow]] = {"Industrial": [], "Medical": []}
     for key in sorted(datasets, key=lambda key: order.get(key, len(order))):
-        alike = datasets[key]
-        levels = tuple(dict.fromkeys(row.metric.partition("_")[0] for row in alike))
-        classes = tuple(dict.fromkeys(row.class_key for row in alike if row.class_key))
-        group = groups.setdefault(alike[0].domain, [])
-        group.append(DatasetRow(key, key, alike[0].title, levels, classes))
+        subjects = [value.subject for value in datasets[key]]
+        levels = tuple(dict.fromkeys(value.metric.partition("_")[0] for value in datasets[key]))
+        classes = tuple(dict.fromkeys(subject.class_key for subject in subjects if subject.class_key))
+        group = groups.setdefault(subjects[0].domain, [])
+        group.append(DatasetRow(key, key, subjects[0].dataset, levels, classes))
     return tuple(Group(title, tuple(members), "Average") for title, members in groups.items() if members)
 
 
-def _misprints(results: Results, averages: list[Printed]) -> Iterator[tuple[AverageKey, str]]:
+def _misprints(results: Results, averages: list[Value]) -> Iterator[tuple[AverageKey, str]]:
     groups = {group.title: group for group in results.groups}
-    for row in averages:
-        if row.domain not in groups:  # over something else than a domain
+    for value in averages:
+        _, method, domain, *_ = value.subject
+        if domain not in groups:  # over something else than a domain
             continue
-        computed = results.value(row.method, groups[row.domain], None, row.metric).shown
-        if computed != percent(row.number):
-            level, title = row.metric.partition("_")[0], metric_title(row.metric)
+        computed = results.value(method, groups[domain], None, value.metric).shown
+        if computed != value.shown:
+            level, title = value.metric.partition("_")[0], metric_title(value.metric)
             yield (
-                (row.method, row.domain, row.metric),
-                f"{row.method}, {row.domain.lower()} average, {level} {title}: printed as "
-                f"{percent(row.number)}, the mean of its rows is {computed}",
+                (method, domain, value.metric),
+                f"{method}, {domain.lower()} average, {level} {title}: printed as {value.shown}, "
+                f"the mean of its rows is {computed}",
             )
