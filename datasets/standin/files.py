@@ -10,7 +10,10 @@ from PIL import Image
 
 from datasets.standin.raster import Mask, Pixels
 
-GREY_PALETTE = tuple((level, level, level) for level in range(256))
+Palette = tuple[tuple[int, int, int], ...]
+GREY_PALETTE: Palette = tuple((level, level, level) for level in range(256))
+# All 256 entries: with two, Pillow would read the file as black and white instead of indices.
+LABEL_PALETTE: Palette = ((0, 0, 0), *[(255, 255, 255)] * 255)
 
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # PNG's code for grey, RGB and RGBA; indices have 3
 _STORED = 65535  # bytes in a block that deflate stores as they are
@@ -27,7 +30,7 @@ class File:
     path: str
     content: Pixels | bytes
     format: str = ""
-    palette: tuple[tuple[int, int, int], ...] = ()
+    palette: Palette = ()
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -39,15 +42,14 @@ class File:
         if self.palette:
             image.putpalette([level for colour in self.palette for level in colour])
         buffer = io.BytesIO()
-        if self.format == "JPEG":
-            # Full colour resolution: decoders differ in how they widen reduced colour.
-            image.save(buffer, "JPEG", quality=95, subsampling=0)
-        else:
-            image.save(buffer, self.format)
+        # Full colour resolution: JPEG decoders differ in how they widen reduced colour.
+        image.save(
+            buffer, self.format, **({"quality": 95, "subsampling": 0} if self.format == "JPEG" else {})
+        )
         return buffer.getvalue()
 
 
-def png(pixels: Pixels, palette: tuple[tuple[int, int, int], ...] = ()) -> bytes:
+def png(pixels: Pixels, palette: Palette = ()) -> bytes:
     """Return an uncompressed PNG of uint8 pixels (see `File`).
 
     Compressed bytes would depend on the zlib at hand; these do not, nor does their number on the content.
@@ -72,9 +74,9 @@ def png(pixels: Pixels, palette: tuple[tuple[int, int, int], ...] = ()) -> bytes
     )
 
 
-def text(path: str, content: str) -> File:
-    """Return a text file."""
-    return File(path, content.encode())
+def text(path: str, *lines: str) -> File:
+    """Return a text file of `lines`."""
+    return File(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def mask_file(path: str, mask: Mask, format: str = "PNG", value: int = 255) -> File:

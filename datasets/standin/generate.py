@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.files import STAND_IN
 from datasets.standin.files import File
-from datasets.standin.medical_layouts import LAYOUTS
+from datasets.standin.layouts import LAYOUTS
 from datasets.standin.shots import Studio
 
 KEYS = tuple(LAYOUTS)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TypeVar
 
 import numpy as np
@@ -20,46 +20,99 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
-Rng = np.random.Generator
+Range = tuple[float, float]
+Point = tuple[float, float]
 T = TypeVar("T")
 
 _TABLE = 64  # lattice noise repeats after this many cells, more than any picture holds
 
 
+class Rng(np.random.Generator):
+    """A stream of random numbers that also draws choices, colours and fields of noise."""
+
+    def child(self) -> "Rng":
+        """Return a new stream seeded by this one, so that what it draws shifts nothing drawn here."""
+        return Rng(np.random.PCG64(int(self.random() * 2**53)))
+
+    def between(self, low: float, high: float) -> float:
+        """Draw a number from [low, high)."""
+        return low + (high - low) * self.random()
+
+    def whole(self, low: int, high: int) -> int:
+        """Draw an integer from low..high, both included."""
+        return low + int(self.random() * (high - low + 1))
+
+    def pick(self, options: Sequence[T]) -> T:
+        """Draw one of `options`."""
+        return options[int(self.random() * len(options))]
+
+    def chance(self, share: float) -> bool:
+        """Return True with probability `share`."""
+        return self.random() < share
+
+    def sign(self) -> float:
+        """Draw -1.0 or 1.0."""
+        return 1.0 if self.random() < 0.5 else -1.0
+
+    def colour(self, light: Range, saturation: Range, hue: float | None = None) -> Array:
+        """Draw a colour (3,) of given lightness and saturation; hue 0 is red, 1/3 green, 2/3 blue."""
+        h = self.random() if hue is None else hue
+        level, depth = self.between(*light), self.between(*saturation)
+        return np.clip(level * (1 + depth * wave(h + 0.25 - np.arange(3) / 3)), 0, 1)
+
+    def noise(self, v: Array, u: Array, scale: float = 1.0) -> Array:
+        """Value noise in -1..1 with `scale` random values per unit of the coordinates (v, u)."""
+        table = 2 * self.random((_TABLE, _TABLE)) - 1
+        v, u = v * scale, u * scale
+        i, j = np.floor(v), np.floor(u)
+        s, t = smooth(v - i), smooth(u - j)
+        i0, j0 = i.astype(np.intp) % _TABLE, j.astype(np.intp) % _TABLE
+        i1, j1 = (i0 + 1) % _TABLE, (j0 + 1) % _TABLE
+        return mix(mix(table[i0, j0], table[i0, j1], t), mix(table[i1, j0], table[i1, j1], t), s)
+
+    def fractal(self, v: Array, u: Array, scale: float = 1.0, octaves: int = 2) -> Array:
+        """Sum of value noises at doubling frequency and half the strength, in about -1..1."""
+        v, u = v * scale, u * scale
+        total = self.noise(v, u)
+        for k in range(1, octaves):
+            # Each octave is turned a little, which hides the lattice.
+            c, s = rotor(0.1 * k)
+            a, b = (v * c - u * s) * 2**k, (v * s + u * c) * 2**k
+            total = total + self.noise(a + 0.37, b + 0.71) / 2**k
+        return total / (2 - 0.5 ** (octaves - 1))
+
+    def grain(self, canvas: "Canvas") -> Array:
+        """Independent noise per pixel, triangular in -1..1, (H, W)."""
+        shape = (canvas.height, canvas.width)
+        return self.random(shape) - self.random(shape)
+
+    def cells(self, v: Array, u: Array, jitter: float = 1.0) -> tuple[Array, Array, Array]:
+        """Cellular noise with one point per unit cell.
+
+        Returns the distances to the nearest and the second nearest point, and a value in 0..1 that is
+        constant within each point's cell.
+        """
+        table = self.random((3, 32, 32))
+        i, j = np.floor(v), np.floor(u)
+        i0, j0 = i.astype(np.intp), j.astype(np.intp)
+        first = np.full(np.broadcast_shapes(v.shape, u.shape), np.inf)
+        second, label = first.copy(), np.zeros_like(first)
+        for di, dj in product((-1, 0, 1), repeat=2):
+            a, b = (i0 + di) % 32, (j0 + dj) % 32
+            dv = i + di + 0.5 + jitter * (table[0, a, b] - 0.5) - v
+            du = j + dj + 0.5 + jitter * (table[1, a, b] - 0.5) - u
+            squared = dv * dv + du * du
+            nearer = squared < first
+            second = np.where(nearer, first, np.minimum(second, squared))
+            label = np.where(nearer, table[2, a, b], label)
+            first = np.where(nearer, squared, first)
+        return np.sqrt(first), np.sqrt(second), label
+
+
 def stream(*names: str | int) -> Rng:
     """Return the random stream that belongs to a path of names, independent of all other paths."""
     digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
-
-
-def child(rng: Rng) -> Rng:
-    """Return a new stream seeded by `rng`, so that what it draws does not shift what `rng` draws next."""
-    return np.random.Generator(np.random.PCG64(int(rng.random() * 2**53)))
-
-
-def between(rng: Rng, low: float, high: float) -> float:
-    """Draw a number from [low, high)."""
-    return low + (high - low) * float(rng.random())
-
-
-def whole(rng: Rng, low: int, high: int) -> int:
-    """Draw an integer from low..high, both included."""
-    return low + int(rng.random() * (high - low + 1))
-
-
-def pick(rng: Rng, options: Sequence[T]) -> T:
-    """Draw one of `options`."""
-    return options[int(rng.random() * len(options))]
-
-
-def chance(rng: Rng, share: float) -> bool:
-    """Return True with probability `share`."""
-    return bool(rng.random() < share)
-
-
-def sign(rng: Rng) -> float:
-    """Draw -1.0 or 1.0."""
-    return 1.0 if rng.random() < 0.5 else -1.0
+    return Rng(np.random.PCG64(int.from_bytes(digest[:16], "little")))
 
 
 def wave(turns: Array) -> Array:
@@ -108,6 +161,18 @@ class Canvas:
         """Pixel centres along the width, (1, W)."""
         return ((np.arange(self.width) + 0.5) / self.unit)[None, :]
 
+    def full(self, value: float) -> Array:
+        """Return a field (H, W) of one value."""
+        return np.full((self.height, self.width), value)
+
+    def middle(self, rng: Rng, jitter: float) -> Point:
+        """Draw a point (y, x) within `jitter` of the picture's middle along either side."""
+        return self.tall / 2 + rng.between(-jitter, jitter), self.wide / 2 + rng.between(-jitter, jitter)
+
+    def point(self, rng: Rng) -> Point:
+        """Draw a point (y, x) anywhere in the picture."""
+        return rng.between(0, self.tall), rng.between(0, self.wide)
+
     def local(self, y: float, x: float, turns: float = 0.0) -> tuple[Array, Array]:
         """Return the grid's coordinates (v, u) in a frame centred at (y, x) and turned by `turns`."""
         c, s = rotor(turns)
@@ -119,8 +184,24 @@ class Canvas:
 
         The edge is one pixel wide, or `soft` units where that is wider.
         """
-        edge = max(1 / self.unit, soft)
-        return np.clip(0.5 - distance / edge, 0, 1) + np.zeros((self.height, self.width))
+        return np.clip(0.5 - distance / max(1 / self.unit, soft), 0, 1) + self.full(0.0)
+
+    def inside(self, distance: Array) -> Mask:
+        """Return which pixels lie inside a signed distance, (H, W)."""
+        return self.cover(distance) > 0.5
+
+    def path(self, points: Sequence[Point]) -> tuple[Array, Array]:
+        """Return the distance to a polyline of (y, x) points, and how far along it (0..1) that is."""
+        best, along = self.full(np.inf), self.full(0.0)
+        for k, ((y0, x0), (y1, x1)) in enumerate(pairwise(points)):
+            dy, dx = y1 - y0, x1 - x0
+            t = ((self.y - y0) * dy + (self.x - x0) * dx) / max(dy * dy + dx * dx, 1e-9)
+            t = np.clip(t, 0, 1)
+            distance = disc(self.y - y0 - t * dy, self.x - x0 - t * dx, 0)
+            nearer = distance < best
+            best = np.where(nearer, distance, best)
+            along = np.where(nearer, (k + t) / (len(points) - 1), along)
+        return best, along
 
 
 # Signed distances: negative inside.
@@ -152,22 +233,6 @@ def polygon(v: Array, u: Array, radius: float, sides: int, turns: float = 0.0) -
     return distance - radius
 
 
-def path(canvas: Canvas, points: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
-    """Return the distance to a polyline of (y, x) points, and how far along it (0..1) that is."""
-    best = np.full((canvas.height, canvas.width), np.inf)
-    along = np.zeros_like(best)
-    pieces = len(points) - 1
-    for k, ((y0, x0), (y1, x1)) in enumerate(pairwise(points)):
-        dy, dx = y1 - y0, x1 - x0
-        t = ((canvas.y - y0) * dy + (canvas.x - x0) * dx) / max(dy * dy + dx * dx, 1e-9)
-        t = np.clip(t, 0, 1)
-        distance = disc(canvas.y - y0 - t * dy, canvas.x - x0 - t * dx, 0)
-        nearer = distance < best
-        best = np.where(nearer, distance, best)
-        along = np.where(nearer, (k + t) / pieces, along)
-    return best, along
-
-
 # Fields.
 
 
@@ -182,80 +247,18 @@ def smooth(a: Array, low: float = 0.0, high: float = 1.0) -> Array:
     return t * t * (3 - 2 * t)
 
 
-def noise(rng: Rng, v: Array, u: Array) -> Array:
-    """Value noise in -1..1 with one random value per unit cell of the coordinates (v, u)."""
-    table = 2 * rng.random((_TABLE, _TABLE)) - 1
-    i, j = np.floor(v), np.floor(u)
-    s, t = smooth(v - i), smooth(u - j)
-    i0, j0 = i.astype(np.intp) % _TABLE, j.astype(np.intp) % _TABLE
-    i1, j1 = (i0 + 1) % _TABLE, (j0 + 1) % _TABLE
-    top, bottom = table[i0, j0], table[i1, j0]
-    top = top + (table[i0, j1] - top) * t
-    bottom = bottom + (table[i1, j1] - bottom) * t
-    return top + (bottom - top) * s
-
-
-def fractal(rng: Rng, v: Array, u: Array, octaves: int = 2) -> Array:
-    """Sum of value noises at doubling frequency and half the strength, in about -1..1."""
-    total = noise(rng, v, u)
-    for k in range(1, octaves):
-        # Each octave is turned a little, which hides the lattice.
-        c, s = rotor(0.1 * k)
-        a, b = (v * c - u * s) * 2**k, (v * s + u * c) * 2**k
-        total = total + noise(rng, a + 0.37, b + 0.71) / 2**k
-    return total / (2 - 0.5 ** (octaves - 1))
-
-
-def grain(rng: Rng, canvas: Canvas) -> Array:
-    """Independent noise per pixel, triangular in -1..1, (H, W)."""
-    shape = (canvas.height, canvas.width)
-    return rng.random(shape) - rng.random(shape)
-
-
-def cells(rng: Rng, v: Array, u: Array, jitter: float = 1.0) -> tuple[Array, Array, Array]:
-    """Cellular noise with one point per unit cell.
-
-    Returns the distances to the nearest and the second nearest point, and a value in 0..1 that is
-    constant within each point's cell.
-    """
-    table = rng.random((3, 32, 32))
-    i, j = np.floor(v), np.floor(u)
-    i0, j0 = i.astype(np.intp), j.astype(np.intp)
-    first = np.full(np.broadcast_shapes(v.shape, u.shape), np.inf)
-    second, label = first.copy(), np.zeros_like(first)
-    for di in (-1, 0, 1):
-        for dj in (-1, 0, 1):
-            a, b = (i0 + di) % 32, (j0 + dj) % 32
-            dv = i + di + 0.5 + jitter * (table[0, a, b] - 0.5) - v
-            du = j + dj + 0.5 + jitter * (table[1, a, b] - 0.5) - u
-            squared = dv * dv + du * du
-            nearer = squared < first
-            second = np.where(nearer, first, np.minimum(second, squared))
-            label = np.where(nearer, table[2, a, b], label)
-            first = np.where(nearer, squared, first)
-    return np.sqrt(first), np.sqrt(second), label
-
-
 # Pictures: (H, W) or (H, W, 3).
 
 
-def mix(image: Array, paint: Array | float, cover: Array) -> Array:
-    """Lay `paint` (a value, a colour or a picture) over `image` where `cover` (H, W) is 1."""
-    return image + (paint - image) * (cover[..., None] if image.ndim == 3 else cover)
+def mix(image: Array | float, paint: Array | float, cover: Array) -> Array:
+    """Lay `paint` over `image` where `cover` (H, W) is 1; each is a value, a colour or a picture."""
+    coloured = np.ndim(image) % 2 or np.ndim(paint) % 2
+    return image + (paint - image) * (cover[..., None] if coloured else cover)
 
 
 def tinted(field: Array, dark: Array, light: Array) -> Array:
     """Map a field 0..1 (H, W) to a picture (H, W, 3) between two colours."""
     return dark + (light - dark) * np.clip(field, 0, 1)[..., None]
-
-
-def colour(
-    rng: Rng, light: tuple[float, float], saturation: tuple[float, float], hue: float | None = None
-) -> Array:
-    """Draw a colour (3,) of given lightness and saturation; hue 0 is red, 1/3 green, 2/3 blue."""
-    h = float(rng.random()) if hue is None else hue
-    level, depth = between(rng, *light), between(rng, *saturation)
-    return np.clip(level * (1 + depth * wave(h + 0.25 - np.arange(3) / 3)), 0, 1)
 
 
 def blur(image: Array, radius: int, passes: int = 2) -> Array:

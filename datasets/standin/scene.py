@@ -1,7 +1,7 @@
 """What a picture is made of before the camera: a ground, parts lying on it, and where defects may lie."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,7 +24,8 @@ class Part:
 class Scene:
     """A ground (H, W, 3), parts laid over it in order, and the region (H, W) open to surface defects.
 
-    The middle of a defect lies within `aim` (H, W), where that is given.
+    The middle of a defect lies within `aim` (H, W), where that is given. A `scan` is what CT, MRI, X-ray
+    or ultrasound shows: grey, without a light that falls on it.
     """
 
     canvas: Canvas
@@ -32,6 +33,7 @@ class Scene:
     region: Mask
     parts: Sequence[Part] = ()
     aim: Mask | None = None
+    scan: bool = False
 
     def render(self, parts: Sequence[Part] | None = None) -> Array:
         """Return the picture (H, W, 3), with `parts` in place of the scene's own where given."""
@@ -40,6 +42,11 @@ class Scene:
             image = mix(image, part.paint, part.cover)
         return image
 
+    @property
+    def loose_parts(self) -> list[int]:
+        """The indices of the parts that can be missing, swapped or misplaced."""
+        return [k for k, part in enumerate(self.parts) if part.loose]
+
 
 # A kind draws a scene: `style` holds what the pictures of one class share, `rng` what varies among them.
 Kind = Callable[[Rng, Rng, Canvas], Scene]
@@ -47,4 +54,28 @@ Kind = Callable[[Rng, Rng, Canvas], Scene]
 
 def filled(canvas: Canvas, ground: Array) -> Scene:
     """Return a scene that is all ground, open to defects everywhere."""
-    return Scene(canvas, ground, np.ones((canvas.height, canvas.width), dtype=bool))
+    return Scene(canvas, ground, canvas.full(1.0) > 0)
+
+
+def scanned(canvas: Canvas, level: Array, region: Mask) -> Scene:
+    """Return a scan of grey `level` (H, W) in 0..1."""
+    return Scene(canvas, level[..., None] * np.ones(3), region, scan=True)
+
+
+@dataclass
+class Things:
+    """Things that lie on a ground, collected one by one."""
+
+    canvas: Canvas
+    parts: list[Part] = field(default_factory=list)
+    region: Mask | bool = False
+
+    def add(self, shape: Array, paint: Array, *, loose: bool = False, surface: bool = False) -> None:
+        """Add a thing of outline `shape`, a signed distance (H, W); its `surface` can have defects."""
+        self.parts.append(Part(self.canvas.cover(shape), paint, loose))
+        if surface:
+            self.region = self.region | self.canvas.inside(shape + 0.02)
+
+    def on(self, ground: Array) -> Scene:
+        """Return the scene of the things on a ground (H, W, 3)."""
+        return Scene(self.canvas, ground, self.region | np.zeros(ground.shape[:2], bool), self.parts)

@@ -1,5 +1,6 @@
 """One picture of a stand-in dataset, determined by its place in the dataset and the seed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,8 +10,8 @@ from datasets.standin.camera import photograph
 from datasets.standin.damage import damage
 from datasets.standin.defects import DEFECTS
 from datasets.standin.objects import OBJECTS
-from datasets.standin.organs import ORGANS, SCANS
-from datasets.standin.raster import Canvas, Mask, Pixels, between, child, stream
+from datasets.standin.organs import ORGANS
+from datasets.standin.raster import Canvas, Mask, Pixels, stream
 from datasets.standin.recipes import RECIPES, ClassRecipe
 from datasets.standin.scene import Kind
 from datasets.standin.textures import TEXTURES
@@ -26,65 +27,57 @@ class Shot(NamedTuple):
     defect: str | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Studio:
-    """Takes the pictures of one dataset: `key` at `seed`, at full or (for tests) half size."""
+    """Takes the pictures of one dataset: `key` at `seed`, at full or (for tests) half size.
+
+    `normal` and `anomalous` are the numbers of test pictures per class, `train` that of training pictures
+    per class and label; these only fill the layout: no zero-shot method sees them.
+    """
 
     key: str
     seed: int
     tiny: bool
 
-    @property
-    def classes(self) -> tuple[ClassRecipe, ...]:
-        """The classes shown at this scale."""
-        classes = RECIPES[self.key].classes
-        return classes[:2] if self.tiny else classes
+    def __post_init__(self) -> None:
+        recipe = RECIPES[self.key]
+        few = 2 if self.tiny else 1000
+        self.classes = recipe.classes[:few]
+        self.normal, self.anomalous = min(few, recipe.normal), min(few, recipe.anomalous)
+        self.train = 1 if self.tiny else 2
 
-    @property
-    def normal(self) -> int:
-        """Normal test pictures per class."""
-        return min(2, RECIPES[self.key].normal) if self.tiny else RECIPES[self.key].normal
-
-    @property
-    def anomalous(self) -> int:
-        """Anomalous test pictures per class."""
-        return 2 if self.tiny else RECIPES[self.key].anomalous
-
-    @property
-    def train(self) -> int:
-        """Training pictures per class and label, there to fill the layout: no zero-shot method sees them."""
-        return 1 if self.tiny else 2
+    def shots(self, cls: ClassRecipe, split: str, anomalous: bool) -> Iterator[Shot]:
+        """Take all pictures of a class's split and label."""
+        count = self.train if split == "train" else self.anomalous if anomalous else self.normal
+        return (self.take(cls, split, anomalous, k) for k in range(count))
 
     def take(
-        self, look: ClassRecipe, split: str, anomalous: bool, index: int, third: int | None = None
+        self, cls: ClassRecipe, split: str, anomalous: bool, index: int, third: int | None = None
     ) -> Shot:
         """Take picture `index` of a class's split and label.
 
         A defect stays in the middle of the given `third` of the height (0, 1 or 2), where one is given.
         """
         recipe = RECIPES[self.key]
-        label = "anomalous" if anomalous else "normal"
-        rng = stream(self.seed, self.key, look.name, split, label, index)
+        rng = stream(self.seed, self.key, cls.name, split, "anomalous" if anomalous else "normal", index)
         height, width = recipe.sizes[index % len(recipe.sizes)]
         canvas = Canvas(height // 2, width // 2) if self.tiny else Canvas(height, width)
-        scene = SCENES[look.kind](stream(self.seed, self.key, look.name, "style"), child(rng), canvas)
-        mask = np.zeros((canvas.height, canvas.width), dtype=bool)
-        folder, image = None, scene.render()
+        scene = SCENES[cls.kind](stream(self.seed, self.key, cls.name, "style"), rng.child(), canvas)
+        folder, image, mask = None, scene.render(), canvas.full(0.0) > 0
         if anomalous:
-            folder, defect = look.defects[index % len(look.defects)]
+            folder, defect = cls.defects[index % len(cls.defects)]
             if third is not None:
                 middle = np.abs(canvas.y / canvas.tall * 3 - third - 0.5) < 0.15
-                off_edge = np.minimum(canvas.x, canvas.wide - canvas.x) > 0.25
-                scene = replace(scene, aim=middle & off_edge)
-            image, mask = damage(child(rng), scene, DEFECTS[defect], between(rng, *recipe.strength))
+                scene = replace(scene, aim=middle & (np.minimum(canvas.x, canvas.wide - canvas.x) > 0.25))
+            image, mask = damage(rng.child(), scene, DEFECTS[defect], rng.between(*recipe.strength))
         # The k-th normal and the k-th anomalous picture share their light, tone, dust and noise, so that
         # not even by chance do these differ between the two groups.
-        camera = stream(self.seed, self.key, look.name, split, "camera", index)
-        shot = photograph(camera, canvas, image, recipe.wear, look.kind in SCANS)
-        return Shot(to_grey(shot) if recipe.grey else shot, mask, folder)
+        camera = stream(self.seed, self.key, cls.name, split, "camera", index)
+        shot = photograph(camera, canvas, image, recipe.wear, scene.scan)
+        return Shot(grey(shot) if recipe.grey else shot, mask, folder)
 
 
-def to_grey(image: Pixels) -> Pixels:
+def grey(image: Pixels) -> Pixels:
     """Return the brightness (H, W) of an RGB picture (H, W, 3), in integers."""
     red, green, blue = (image[..., k].astype(np.int64) for k in range(3))
     return ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from datasets.standin.raster import Rng
 from tools.mini.kinds import FAMILIES, TRAINING_KINDS, Kinds, Pair, draw_pair
 
 SIDE, GRID = 140, 10  # pixels, and patches of 14 pixels
@@ -102,7 +103,7 @@ def _groups(kinds: Kinds) -> tuple[Kinds, Kinds, Kinds]:
 
 def _draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
     """Draw one pair: textures, objects and organs by turns, every other time of a family."""
-    rng = np.random.default_rng([seed, index])
+    rng = Rng(np.random.PCG64([seed, index]))
     kinds = _groups((TRAINING_KINDS, FAMILIES)[index % 2])[index % 3]
     size = _SIZES[int(rng.integers(len(_SIZES)))]
     pair: Pair = draw_pair(rng, kinds, size, _STRENGTH, float(rng.uniform(*_WEAR)))

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from datasets.standin.camera import photograph
-from datasets.standin.damage import damage
-from datasets.standin.marks import Defect, loose_parts
-from datasets.standin.raster import Canvas, Mask, Pixels, Rng, between, child, pick
+from datasets.standin.damage import Defect, damage
+from datasets.standin.raster import Canvas, Mask, Pixels, Rng
 from datasets.standin.scene import Kind, Scene
 from tools.mini.kinds import defects, families, family_defects, objects, organs, textures
 
@@ -14,7 +13,6 @@ _TEXTURES = textures.TEXTURES | families.TEXTURES
 _OBJECTS = objects.OBJECTS | families.OBJECTS
 _ORGANS = organs.ORGANS | families.ORGANS
 SCENES: dict[str, Kind] = _TEXTURES | _OBJECTS | _ORGANS
-SCANS = ("chest", "liver", "bone", "phantom")  # organs drawn in grey
 _SURFACE = defects.SURFACE_DEFECTS | family_defects.SURFACE_DEFECTS
 _LESIONS = defects.LESIONS | family_defects.LESIONS
 DEFECTS: dict[str, Defect] = _SURFACE | defects.PART_DEFECTS | _LESIONS
@@ -44,7 +42,7 @@ def fitting(name: str, scene: Scene) -> list[str]:
     """Return the defect kinds that make sense on `scene`, drawn by the kind `name`."""
     if name in _ORGANS:
         return list(_LESIONS)
-    return [*_SURFACE, *(defects.PART_DEFECTS if loose_parts(scene) else ())]
+    return [*_SURFACE, *(defects.PART_DEFECTS if scene.loose_parts else ())]
 
 
 class Pair(NamedTuple):
@@ -70,14 +68,14 @@ def draw_pair(
     0..1; `wear` scales the variation of the camera. The same generator state gives the same pair.
     """
     canvas = Canvas(size, size) if isinstance(size, int) else Canvas(*size)
-    name = pick(rng, kinds.scenes)
-    scene = SCENES[name](child(rng), child(rng), canvas)
-    defect = pick(rng, fitting(name, scene))
-    image, mask = damage(child(rng), scene, DEFECTS[defect], between(rng, *strength))
-    seed = child(rng).bit_generator.state
+    name = rng.pick(kinds.scenes)
+    scene = SCENES[name](rng.child(), rng.child(), canvas)
+    defect = rng.pick(fitting(name, scene))
+    image, mask = damage(rng.child(), scene, DEFECTS[defect], rng.between(*strength))
+    seed = rng.child().bit_generator.state
     pictures = []
     for picture in (scene.render(), image):
-        camera = child(rng)
+        camera = rng.child()
         camera.bit_generator.state = seed
-        pictures.append(photograph(camera, canvas, picture, wear, scan=name in SCANS))
+        pictures.append(photograph(camera, canvas, picture, wear, scene.scan))
     return Pair(pictures[0], pictures[1], mask, name, defect)
