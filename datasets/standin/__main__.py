@@ -1,11 +1,10 @@
-"""Command line: write the stand-in datasets, and a contact sheet of them."""
+"""Command line: write the stand-in datasets."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from datasets.standin.generate import KEYS, generate
-from datasets.standin.sheet import contact_sheet
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,12 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--keys", nargs="+", choices=KEYS, metavar="KEY", help=f"default: all of {' '.join(KEYS)}"
     )
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write a contact sheet to this file")
     options = parser.parse_args(arguments)
     try:
         folders = generate(options.root, seed=options.seed, keys=options.keys, scale=options.scale)
-        if options.sheet:
-            contact_sheet(options.sheet, seed=options.seed, keys=options.keys, scale=options.scale)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,44 +4,8 @@ from itertools import product
 
 import numpy as np
 
-from datasets.standin.raster import (
-    Array,
-    Canvas,
-    Point,
-    Range,
-    Rng,
-    box,
-    disc,
-    mix,
-    oval,
-    polygon,
-    rotor,
-    smooth,
-    wave,
-)
-from datasets.standin.scene import Kind, Scene, Things
-
-
-def table(style: Rng, rng: Rng, canvas: Canvas, light: Range) -> Array:
-    """Return a plain, faintly mottled ground (H, W, 3) for objects to lie on."""
-    level = 1 + 0.04 * rng.fractal(canvas.y, canvas.x, 4)
-    return style.colour(light, (0, 0.1)) * level[..., None]
-
-
-def places(rng: Rng, canvas: Canvas, rows: int, columns: int, jitter: float = 0.01) -> list[Point]:
-    """Return the (y, x) centres of a regular arrangement over the canvas, each slightly off its place."""
-    return [
-        (
-            canvas.tall * (i + 0.5) / rows + rng.between(-jitter, jitter),
-            canvas.wide * (j + 0.5) / columns + rng.between(-jitter, jitter),
-        )
-        for i, j in product(range(rows), range(columns))
-    ]
-
-
-def lit(shape: Array, paint: Array, depth: float) -> Array:
-    """Shade a round body: `shape` is its signed distance, `depth` how far from the edge it levels off."""
-    return paint * (0.55 + 0.45 * smooth(-shape, 0, depth))[..., None]
+from datasets.standin.raster import Array, Canvas, Rng, box, disc, mix, oval, polygon, rotor, smooth, wave
+from datasets.standin.scene import Kind, Scene, Things, lit, places, table
 
 
 def bottle(style: Rng, rng: Rng, canvas: Canvas) -> Scene:

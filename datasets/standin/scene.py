@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
-from datasets.standin.raster import Array, Canvas, Mask, Rng, mix
+from datasets.standin.raster import Array, Canvas, Mask, Point, Range, Rng, mix, smooth
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,25 @@ class Things:
     def on(self, ground: Array) -> Scene:
         """Return the scene of the things on a ground (H, W, 3)."""
         return Scene(self.canvas, ground, self.region | np.zeros(ground.shape[:2], bool), self.parts)
+
+
+def table(style: Rng, rng: Rng, canvas: Canvas, light: Range) -> Array:
+    """Return a plain, faintly mottled ground (H, W, 3) for objects to lie on."""
+    level = 1 + 0.04 * rng.fractal(canvas.y, canvas.x, 4)
+    return style.colour(light, (0, 0.1)) * level[..., None]
+
+
+def places(rng: Rng, canvas: Canvas, rows: int, columns: int, jitter: float = 0.01) -> list[Point]:
+    """Return the (y, x) centres of a regular arrangement over the canvas, each slightly off its place."""
+    return [
+        (
+            canvas.tall * (i + 0.5) / rows + rng.between(-jitter, jitter),
+            canvas.wide * (j + 0.5) / columns + rng.between(-jitter, jitter),
+        )
+        for i, j in product(range(rows), range(columns))
+    ]
+
+
+def lit(shape: Array, paint: Array, depth: float) -> Array:
+    """Shade a round body: `shape` is its signed distance, `depth` how far from the edge it levels off."""
+    return paint * (0.55 + 0.45 * smooth(-shape, 0, depth))[..., None]

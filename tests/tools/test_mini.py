@@ -23,7 +23,7 @@ from tools.mini.kinds import FAMILIES, TRAINING_KINDS
 from tools.mini.losses import own_loss, state_loss
 from tools.mini.pictures import GRID, SIDE, Pool, draw_pool
 from tools.mini.sentences import DEFECTS, NOUNS, any_name, named_pairs, state_pairs
-from tools.mini.start import look_for_the_odd, waves
+from tools.mini.start import mimetic_attention, position_waves
 from tools.mini.tips import TipsFamily
 from tools.mini.train import PAIRS, sort_sentences
 
@@ -84,7 +84,7 @@ def test_flaws_of_new_pictures_are_found(installed: Path, pool: Pool) -> None:
     sentences = state_pairs(np.random.default_rng(1), 24)
     for family in (_tips(installed), _clip(installed)):
         normal, faulty = family.encode_text(sentences).unflatten(0, (2, 24)).mean(dim=1)
-        _, patches = family.look(batch.images)
+        _, patches = family.encode_images(batch.images)
         unit = torch.nn.functional.normalize(patches, dim=-1)
         found = image_metrics((batch.cover.flatten() > 0.25).long(), (unit @ (faulty - normal)).flatten())
         auroc = found.values["image_auroc"]
@@ -112,7 +112,7 @@ def _clip(root: Path) -> ClipFamily:
 
 
 def test_no_stand_in_is_called_by_a_word_that_was_trained() -> None:
-    names = {look.name.lower() for recipe in RECIPES.values() for look in recipe.classes}
+    names = {cls.name.lower() for recipe in RECIPES.values() for cls in recipe.classes}
     assert not names & set(NOUNS)
     drawn = {any_name(np.random.default_rng(seed)).lower() for seed in range(400)}
     assert not {name for name in drawn & names if not name.isdigit()}
@@ -197,7 +197,7 @@ def test_everything_is_trained_and_survives_packing(name: str, pool: Pool, tmp_p
 def test_attention_begins_with_what_is_alike_and_takes_it_away() -> None:
     torch.manual_seed(0)
     weights = torch.empty(192, 64), torch.empty(192), torch.empty(64, 64), torch.empty(64)
-    look_for_the_odd(*weights, heads=2)
+    mimetic_attention(*weights, heads=2)
     qkv, bias, projection, other = weights
     assert not bias.any() and not other.any()
     tokens = torch.nn.functional.normalize(torch.randn(40, 64), dim=-1)
@@ -210,7 +210,7 @@ def test_attention_begins_with_what_is_alike_and_takes_it_away() -> None:
 
 
 def test_places_begin_the_more_alike_the_nearer_they_are() -> None:
-    places = waves(5, 32)
+    places = position_waves(5, 32)
     assert places.shape == (25, 32)
     apart = (places[:, None] - places).norm(dim=-1)
     assert (apart + torch.eye(25) > 0.01).all()

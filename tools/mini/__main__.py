@@ -23,7 +23,7 @@ from tools.mini.train import DECAY, PAIRS, RATE, SLOWER, train
 PARTS = ("tips", "clip", "learned")
 
 
-def heard(line: str) -> None:
+def say(line: str) -> None:
     """Print a line at once."""
     print(line, flush=True)
 
@@ -63,14 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
     }
     families = [part for part in options.parts if part in makers]
     if families:
-        heard(f"drawing {options.pairs} pairs of pictures")
+        say(f"drawing {options.pairs} pairs of pictures")
         pool = draw_pool(options.pairs, options.seed, options.threads)
     for name in families:
         torch.manual_seed(options.seed)
         family, started = makers[name](), time.perf_counter()
         family.modules.to(device)
         steps = options.steps or family.steps
-        found = train(family, pool, steps=steps, seed=options.seed, heard=heard)
+        found = train(family, pool, steps=steps, seed=options.seed, say=say)
         record = {
             "script": "python -m tools.mini",
             "family": name,
@@ -86,10 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
             "provenance": origin,
         }
         for path in family.save(options.out, {"zsad-bench-mini": json.dumps(record)}):
-            heard(f"wrote {path}")
+            say(f"wrote {path}")
     if "learned" in options.parts:
-        for path in learn(options.root, options.out, device, heard):
-            heard(f"wrote {path}")
+        for path in learn(options.root, options.out, device, say):
+            say(f"wrote {path}")
     return 0
 
 

@@ -16,7 +16,7 @@ from tools.mini.family import Family
 from tools.mini.losses import caption_loss, patch_targets, state_loss
 from tools.mini.pictures import GRID, Batch
 from tools.mini.sentences import vocabulary
-from tools.mini.start import look_for_the_odd, waves
+from tools.mini.start import mimetic_attention, position_waves
 
 _WINDOWS = (2, 3)  # sides of the windows, in patches
 _OF_EACH = 2  # windows of each side to a picture
@@ -49,9 +49,9 @@ class ClipFamily(Family):
         for block in visual.transformer.resblocks:
             own = block.attn
             qkv, projection = (own.in_proj_weight, own.in_proj_bias), own.out_proj
-            look_for_the_odd(*qkv, projection.weight, projection.bias, heads=own.num_heads)
+            mimetic_attention(*qkv, projection.weight, projection.bias, heads=own.num_heads)
         with torch.no_grad():
-            visual.positional_embedding[1:] = waves(GRID, len(visual.positional_embedding[0]))
+            visual.positional_embedding[1:] = position_waves(GRID, len(visual.positional_embedding[0]))
         self.model.logit_scale.requires_grad_(False).fill_(np.log(100))
         self.modules = nn.ModuleList([self.model])
         self.mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
@@ -124,7 +124,7 @@ class ClipFamily(Family):
             wanted.append(faulty.gather(1, chosen).flatten())
         return state_loss(torch.cat(found), pairs, torch.cat(wanted))
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return class embeddings (B, E) and those of the local path's patches (B, N, E)."""
         hidden, local = self._both_paths(self._embedded(images))
         return clip.project(self.model, hidden[:, 0]), clip.project(self.model, local[:, 1:])

@@ -44,7 +44,7 @@ class Family(ABC):
         """Return the terms of the loss, for features of sentences `pairs` (2, P, D) and `captions` (B, D)."""
 
     @abstractmethod
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return features of pictures (B, D) and of their patches (B, N, D), as a method would use them."""
 
     @abstractmethod

@@ -19,7 +19,7 @@ from datasets.samples import Folder
 from methods.backbones import mini
 
 
-def learn(root: Path, packed: Path, device: torch.device, heard: Callable[[str], None]) -> list[Path]:
+def learn(root: Path, packed: Path, device: torch.device, say: Callable[[str], None]) -> list[Path]:
     """Train every method of the demo on its protocol's sources, of stand-ins; return the files.
 
     `root` is the demo's folder, where the data are; the backbones in `packed` are used, and what is learned
@@ -27,7 +27,7 @@ def learn(root: Path, packed: Path, device: torch.device, heard: Callable[[str],
     """
     folders = by_key(stand_in_folders(Demo(root).data))
     with TemporaryDirectory() as work:
-        return _learn(folders, Path(work), packed, Machine(device), heard)
+        return _learn(folders, Path(work), packed, Machine(device), say)
 
 
 def _learn(
@@ -35,14 +35,14 @@ def _learn(
     work: Path,
     packed: Path,
     machine: Machine,
-    heard: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> list[Path]:
     digest = DigestCache()
     mini.install(work, packed, learned=False)
     library, written = Library(work, digest), []
     for request in demo_requests():
         for job, _ in jobs(request, folders, library):
-            heard(f"training {job}")
+            say(f"training {job}")
             made = train(job, machine, digest)
             place = packed / mini.LEARNED / made.relative_to(work)
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""How an image encoder begins: patches look at their like, and what they have in common is taken away.
+"""How an image encoder begins: patches attend to patches like them, and what these share is subtracted.
 
 Mimetic initialisation (Trockman and Kolter, ICML 2023, arXiv 2305.09828): at the start every block's
-queries and keys agree where tokens are alike, and its values and projection subtract what is found there.
-A small transformer that has to find the odd one out starts at its task instead of near it.
+queries and keys agree where tokens are similar, and its values and projection subtract what is found there.
+A small transformer that has to find what differs from its surroundings starts close to that.
 """
 
 import math
@@ -16,7 +16,7 @@ _POSITIONS = 0.2  # size of a wave in the position embedding
 
 
 @torch.no_grad()
-def look_for_the_odd(
+def mimetic_attention(
     qkv: Tensor, qkv_bias: Tensor, projection: Tensor, projection_bias: Tensor, *, heads: int
 ) -> None:
     """Fill in place one attention: `qkv` (3 D, D), ordered q, k, v, `projection` (D, D), and their biases."""
@@ -39,7 +39,7 @@ def _near_identity(width: int, noise: float, diagonal: float) -> Tensor:
     return noise * torch.randn(width, width) / math.sqrt(width) + diagonal * torch.eye(width)
 
 
-def waves(grid: int, width: int) -> Tensor:
+def position_waves(grid: int, width: int) -> Tensor:
     """Return a position embedding (grid * grid, width): sines and cosines of a patch's column and row."""
     rates = 10000 ** -(torch.arange(width // 4) / (width // 4))
     steps = torch.arange(grid)[:, None] * rates

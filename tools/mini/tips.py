@@ -16,7 +16,7 @@ from tools.mini.family import Family
 from tools.mini.losses import caption_loss, own_loss, patch_targets, state_loss
 from tools.mini.pictures import Batch
 from tools.mini.sentences import corpus, named_pairs
-from tools.mini.start import look_for_the_odd, waves
+from tools.mini.start import mimetic_attention, position_waves
 
 
 class TipsFamily(Family):
@@ -42,9 +42,9 @@ class TipsFamily(Family):
         for number in range(variant.depth):
             own = self.vision.get_submodule(f"blocks.{number}.attn").get_parameter
             qkv, projection = (own("qkv.weight"), own("qkv.bias")), (own("proj.weight"), own("proj.bias"))
-            look_for_the_odd(*qkv, *projection, heads=variant.heads)
+            mimetic_attention(*qkv, *projection, heads=variant.heads)
         with torch.no_grad():
-            self.vision.pos_embed[0, 1:] = waves(variant.grid, variant.width)
+            self.vision.pos_embed[0, 1:] = position_waves(variant.grid, variant.width)
             # Pixels come in 0 to 1: begin as if they had mean 0 and deviation 1.
             weight, bias = self.vision.patch_embed["proj"].parameters()
             weight.mul_(4)
@@ -84,7 +84,7 @@ class TipsFamily(Family):
             + caption_loss(tokens[:, 1], captions, meanings),
         }
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the second class tokens (B, D) and the patches (B, N, D)."""
         tokens, patches = self.vision(images)
         return tokens[:, 1], patches

@@ -27,7 +27,7 @@ HELD_OUT = 160
 
 
 def train(
-    family: Family, pool: Pool, *, steps: int, seed: int, heard: Callable[[str], None]
+    family: Family, pool: Pool, *, steps: int, seed: int, say: Callable[[str], None]
 ) -> dict[str, float]:
     """Train `family` for `steps` batches of the pool and return its AUROCs on the pairs held out."""
     rng = np.random.default_rng(seed)
@@ -51,10 +51,10 @@ def train(
             means[name] = 0.95 * means.get(name, term.item()) + 0.05 * term.item()
         if step % 100 == 0:
             told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-            heard(f"step {step} of {steps}, {time.perf_counter() - started:.0f} s: {told}")
+            say(f"step {step} of {steps}, {time.perf_counter() - started:.0f} s: {told}")
         if step % 500 == 0 or step == steps:
             found = held_out(family, pool)
-            heard(", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+            say(", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     return found
 
 
@@ -102,7 +102,7 @@ def held_out(family: Family, pool: Pool) -> dict[str, float]:
     scores, labels, maps, named, covers = [], [], [], [], []
     for start in range(len(pool) - HELD_OUT, len(pool), PAIRS):
         batch = pool.batch(rng, range(start, min(start + PAIRS, len(pool))), augment=False).to(family.device)
-        image, patches = family.look(batch.images)
+        image, patches = family.encode_images(batch.images)
         scores.append(F.normalize(image, dim=-1) @ by_state)
         maps.append((F.normalize(patches, dim=-1) @ by_state).flatten())
         named.append((F.normalize(patches, dim=-1) @ by_name).flatten())

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets.standin.damage import stroke
-from datasets.standin.objects import lit, places, table
 from datasets.standin.raster import (
     Array,
     Canvas,
@@ -21,7 +20,7 @@ from datasets.standin.raster import (
     tinted,
     wave,
 )
-from datasets.standin.scene import Kind, Scene, Things, filled, scanned
+from datasets.standin.scene import Kind, Scene, Things, filled, lit, places, scanned, table
 
 Shape = Callable[[Array, Array], Array]
 """Signed distance of a thing of about unit radius in a frame (v, u)."""

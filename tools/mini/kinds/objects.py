@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from datasets.standin.objects import lit, places, table
 from datasets.standin.raster import Canvas, Rng, box, disc, fraction, mix, oval, polygon, rotor, smooth, wave
-from datasets.standin.scene import Kind, Scene, Things, filled
+from datasets.standin.scene import Kind, Scene, Things, filled, lit, places, table
 
 
 def button(style: Rng, rng: Rng, canvas: Canvas) -> Scene:

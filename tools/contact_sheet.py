@@ -1,5 +1,6 @@
-"""Contact sheets: some pictures of every stand-in dataset at a glance, defects outlined."""
+"""Contact sheets of the stand-ins, defects outlined: `python -m tools.contact_sheet sheet.png`."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,12 +25,12 @@ def contact_sheet(
     rows: list[tuple[str, list[Pixels]]] = []
     for key in KEYS if keys is None else keys:
         studio = Studio(key, seed, tiny=scale == "tiny")
-        for look in studio.classes:
-            tiles = [studio.take(look, "test", False, k).image for k in range(min(3, studio.normal))]
+        for cls in studio.classes:
+            tiles = [studio.take(cls, "test", False, k).image for k in range(min(3, studio.normal))]
             for k in range(min(5, studio.anomalous)):
-                shot = studio.take(look, "test", True, k)
+                shot = studio.take(cls, "test", True, k)
                 tiles += [shot.image, outlined(shot)]
-            rows.append((f"{key}: {look.name} ({look.kind})", tiles))
+            rows.append((f"{key}: {cls.name} ({cls.kind})", tiles))
     width = max(len(tiles) for _, tiles in rows) * (side + _GAP)
     page = Image.new("RGB", (width, len(rows) * (side + _LABEL + _GAP)), "white")
     draw = ImageDraw.Draw(page)
@@ -49,3 +50,7 @@ def outlined(shot: Shot) -> Pixels:
     inner = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
     image = shot.image if shot.image.ndim == 3 else np.repeat(shot.image[..., None], 3, axis=2)
     return np.where((shot.mask & ~inner)[..., None], np.array([255, 0, 255], np.uint8), image)
+
+
+if __name__ == "__main__":
+    contact_sheet(Path(sys.argv[1]))
