@@ -243,10 +243,8 @@ def refuse_batchwise(model: ZeroShotDetector, task: Task, machine: Machine) -> b
     with torch.inference_mode():
         together = _checked(model, pair, _predict(model, pair, task, encoder))
         alone = joined([_checked(model, [each], _predict(model, [each], task, encoder)) for each in pair])
-    for what, one, other in (
-        ("scores", together.scores, alone.scores),
-        ("maps", together.maps, alone.maps),
-    ):
+    answers = (("scores", together.scores, alone.scores), ("maps", together.maps, alone.maps))
+    for what, one, other in answers:
         moved, scale = float((one - other).abs().max()), float(other.abs().max())
         allowed = _BATCH_TOLERANCE if task.settings.precision == "float32" else 10 * _BATCH_TOLERANCE
         if moved > allowed * scale:
@@ -292,9 +290,7 @@ def _note_maps(pixels: PixelMetrics, batch: Sequence[_Loaded], maps: Tensor, set
         pixels.add(maps, np.stack([_mask(loaded) for loaded in batch]), names)
         return
     for name, loaded, answer in zip(names, batch, maps, strict=True):
-        resized = F.interpolate(
-            answer[None, None], size=loaded.mask_size, mode="bilinear", align_corners=False
-        )
+        resized = F.interpolate(answer[None, None], loaded.mask_size, mode="bilinear", align_corners=False)
         pixels.add(resized[0, 0], _mask(loaded), [name])
 
 
