@@ -7,12 +7,12 @@ the catalogue names.
 
 import json
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from datasets.catalog import Dataset, find
@@ -24,6 +24,8 @@ from datasets.schema import META, Splits, write_meta
 
 Progress = Callable[[Iterable[Item]], Iterable[Item]]
 
+_UNFINISHED = ".preparing"
+_LOCK = "lock"
 _DEPTH = 3  # how far below the given folder the data set's own may lie
 
 
@@ -34,8 +36,8 @@ def prepare(
 
     Images that are used as they are become hard links to those of a raw folder on the same file system
     (no space is taken, and the raw folder may be deleted), else copies; so change neither in place.
-    The folder appears at once when it is complete; an interrupted run leaves only a hidden one. A part
-    of the raw data is enough: `Folder.differences` tells what is absent.
+    The folder appears at once when it is complete; what a killed run left, a hidden folder, the next one
+    removes. A part of the raw data is enough: `Folder.differences` tells what is absent.
 
     Args:
         key: Any name of a data set in the catalogue.
@@ -48,7 +50,7 @@ def prepare(
         The new folder: `<key>`, or `<key>_<protocol>` for another than the default protocol.
 
     Raises:
-        FileExistsError: The folder is there already.
+        FileExistsError: The folder is there already, or another process is making it.
         FileNotFoundError: `raw` does not exist.
         ValueError: `raw` is not this data set as published, or is damaged; no such data set or protocol.
         OSError: A file cannot be read or written.
@@ -66,9 +68,15 @@ def prepare(
     if not raw.exists():
         raise FileNotFoundError(f"{raw}: no such folder or archive. {entry.how_to_get}")
     # Beside the target, so that the last step is one rename; hidden, so that nobody takes it for data.
-    work = data_root / f".{target.name}.{uuid.uuid4().hex[:8]}"
+    work = data_root / f".{target.name}{_UNFINISHED}"
+    _remove_leftovers(data_root)
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / _LOCK, timeout=0)
     try:
-        work.mkdir(parents=True)
+        lock.acquire()
+    except Timeout:
+        raise FileExistsError(f"{target}: another `prepare` is making it; wait for that one") from None
+    try:
         source = raw
         if raw.is_file():
             source = work / "unpacked"
@@ -95,8 +103,20 @@ def prepare(
             raise OSError(error.errno, f"{error.strerror or error}, while preparing {target}") from error
         raise
     finally:
+        lock.release()
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _remove_leftovers(data_root: Path) -> None:
+    """Remove what killed runs left below `data_root`, of whatever data set; running ones hold their lock."""
+    for work in data_root.glob(f".*{_UNFINISHED}"):
+        try:
+            with FileLock(work / _LOCK, timeout=0):
+                pass
+        except (Timeout, OSError):
+            continue
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _find_layout(source: Path, raw: Path, entry: Dataset) -> tuple[ModuleType, Path]:

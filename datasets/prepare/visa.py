@@ -26,7 +26,7 @@ def fits(folder: Path, entry: Dataset) -> bool:
 def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
     """Yield the rows whose images are there; raises `ValueError` for a row that is not as published."""
     tree, source = Tree(folder), folder / _SPLIT
-    with source.open(newline="", encoding="utf-8") as file:
+    with source.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         absent = {"object", "split", "label", "image", "mask"} - set(rows.fieldnames or ())
         if absent:

@@ -3,16 +3,23 @@
 import bz2
 import gzip
 import io
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
 from tests.datasets.imitation import build
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def packed(folder: Path, archive: Path) -> Path:
@@ -187,3 +194,41 @@ def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
             archive.writestr("01/test/ok/0.png", content)
     with pytest.raises(ValueError, match=r"holds '01/test/ok/0.png' twice"):
         prepare("btad", tmp_path / "some.zip", tmp_path / "data")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from datasets import prepare
+prepare._write_marker = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+prepare.prepare("btad", Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    archive = packed(build("btad", tmp_path), tmp_path / "btad.zip")
+    root = tmp_path / "data"
+    done = subprocess.run([sys.executable, "-c", KILLED, archive, root], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in root.iterdir()] == [".btad.preparing"]
+    shutil.copytree(root / ".btad.preparing", root / ".mvtec.preparing")
+    (root / ".mine.preparing.txt").write_text("a user's")
+    prepare("btad", archive, root)
+    assert sorted(path.name for path in root.iterdir()) == [".mine.preparing.txt", "btad"]
+
+
+def test_two_runs_at_once_do_not_mix(tmp_path: Path) -> None:
+    archive = packed(build("btad", tmp_path), tmp_path / "btad.zip")
+    work = tmp_path / "data/.btad.preparing"
+    (work / "tree").mkdir(parents=True)
+    with FileLock(work / "lock"), pytest.raises(FileExistsError, match="another `prepare` is making it"):
+        prepare("btad", archive, tmp_path / "data")
+    assert (work / "tree").is_dir(), "the other's work stays"
+    prepare("btad", archive, tmp_path / "data")
+
+
+def test_a_table_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    raw = build("visa", tmp_path)
+    table = raw / "split_csv/1cls.csv"
+    table.write_text(table.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert open_dataset(prepare("visa", raw, tmp_path / "data")).classes
