@@ -62,6 +62,7 @@ def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source
         return WeightFile(
             name=f"adaclip/{backbone}/trained_on_{source}.pth",
             hub=HubFile(_MIRROR[0], file, _MIRROR[1]),
+            rough_size=42_700_000,
             sha256=digest,
             digest_by_third_party=True,
             by_hand=f"{file} from the authors' drive, {_DRIVE}/{drive}/view",

@@ -43,6 +43,7 @@ def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source
         return WeightFile(
             name=f"anomalyclip/{backbone}/trained_on_{source}_epoch_15.pth",
             url=f"{_CHECKPOINTS}/{folder}/epoch_15.pth",
+            rough_size=22_700_000,
             git_sha1=digest,
             licence="MIT",
         )

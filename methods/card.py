@@ -106,3 +106,10 @@ def _options(mappings: Mapping[str, Mapping[str, Any]], told: Mapping[str, str])
         used = [each[name] for each in sets if name in each and each[name] != default]
         others = tuple(value for index, value in enumerate(used) if value not in used[:index])
         yield Option(name, default, told.get(name, ""), others)
+
+
+def as_typed(value: object) -> str:
+    """Return an option's value as `--set` takes it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return ",".join(map(as_typed, value)) if isinstance(value, tuple | list) else str(value)

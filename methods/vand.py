@@ -134,6 +134,7 @@ class Vand(ZeroShotDetector):
             learned = WeightFile(
                 name=f"vand/trained_on_{source}.pth",
                 url=f"{_PUBLISHED}/{source}_pretrained.pth",
+                rough_size=12_600_000,
                 git_sha1=_GIT_SHA1[source],
                 licence="MIT",
             )

@@ -12,7 +12,7 @@ from bench.errors import unknown
 from datasets.catalog import CATALOG, GROUPS
 from datasets.catalog import find as find_dataset
 from methods import registry
-from methods.card import Card, Option
+from methods.card import Card, Option, as_typed
 from methods.registry import keys
 from methods.static import COMPUTED
 
@@ -99,7 +99,7 @@ def _method(card: Card) -> str:
     facts += [(f"preset {name}", _settings(options)) for name, options in card.presets.items()]
     facts += [(name, str(COMPUTED)) for name in card.computed]
     facts.append(("file", "" if registry.file_digest(card.key) is None else str(card.path)))
-    options = [(each.name, _shown(each.default), _allowed(each), each.meaning) for each in card.options]
+    options = [(each.name, as_typed(each.default), _allowed(each), each.meaning) for each in card.options]
     return (
         f"{card.key}\n"
         + tabulate([fact for fact in facts if fact[1]], tablefmt="plain", maxcolwidths=[None, 90])
@@ -116,14 +116,7 @@ def _method(card: Card) -> str:
 def _settings(options: object) -> str:
     if not isinstance(options, Mapping):
         return str(options)
-    return ", ".join(f"{name}={_shown(value)}" for name, value in options.items())
-
-
-def _shown(value: object) -> str:
-    """Return an option's value as `--set` takes it."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return ",".join(map(_shown, value)) if isinstance(value, tuple | list) else str(value)
+    return ", ".join(f"{name}={as_typed(value)}" for name, value in options.items())
 
 
 def _allowed(option: Option) -> str:
@@ -132,7 +125,7 @@ def _allowed(option: Option) -> str:
         return "true or false"
     kinds = {int: "whole number", float: "number", tuple: "list A,B,...", list: "list A,B,...", str: "word"}
     kind = kinds.get(type(option.default), "")
-    used = " ".join(map(_shown, option.others))
+    used = " ".join(map(as_typed, option.others))
     return f"{kind}, such as {used}" if kind and used.strip() else kind
 
 

@@ -65,7 +65,7 @@ def main(parsed: argparse.Namespace) -> int:
         return 0 if all_open else 1
     needs = needed(requests, targets, parse_source(parsed.source))
     digest = DigestCache()
-    failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else []
+    failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else {}
     rows, complete = [], True
     notes: dict[str, list[str]] = {}
     for file, need in needs.items():
@@ -74,14 +74,14 @@ def main(parsed: argparse.Namespace) -> int:
         users = "; ".join(f"{word}: {_targets(keys, targets)}" for word, keys in need.users.items())
         rows.append((file.name, status.state, _size(status), status.basis, users))
         note = status.note
-        if status.state == "missing" and not (file.url or file.hub or file.by_hand):
+        if status.state == "missing" and (file.trained_here or file.name in mini.names()):
             note = how_to_get(need.request, [file], need.source)
-        if note:
+        if note and file not in failures:
             notes.setdefault(note, []).append(file.name)
     print(tabulate(rows, headers=("file", "state", "size", "digest", "needed by"), tablefmt="simple"))
     for note, names in notes.items():
         print(f"  {', '.join(names)}: {note}")
-    for failure in failures:
+    for failure in failures.values():
         print(f"error: {failure}")
     return 0 if complete and all_open and not failures else 1
 
@@ -92,7 +92,8 @@ def _targets(keys: list[str], everything: list[str]) -> str:
 
 def _size(status: weights.Status) -> str:
     size = status.path.stat().st_size if status.path else status.file.size
-    return "" if size is None else f"{size / 1e6:,.1f} MB"
+    rough = "" if status.file.rough_size is None else f"about {status.file.rough_size / 1e6:,.0f} MB"
+    return rough if size is None else f"{size / 1e6:,.1f} MB"
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,17 @@ def needed(
     return needs
 
 
-def fetch_missing(files: Iterable[WeightFile], root: Path, digest: DigestCache) -> list[str]:
-    """Get what is not below `root`, verify the rest; returns one message for each failure.
+def fetch_missing(files: Iterable[WeightFile], root: Path, digest: DigestCache) -> dict[WeightFile, str]:
+    """Get what is not below `root`, verify the rest; returns the message of each failure.
 
     What comes with the suite is installed, published files are downloaded, and what has to be trained is
     left missing.
     """
-    failures = []
+    failures = {}
     for file in files:
         try:
             path = weights.locate(file, root)
-            if path is None and file.name in mini.names():
+            if path is None and file.name in mini.names() and not weights.untrained(root / file.name, root):
                 mini.install(root)
                 path = weights.locate(file, root)
             if path is not None:
@@ -136,5 +137,5 @@ def fetch_missing(files: Iterable[WeightFile], root: Path, digest: DigestCache) 
             elif not file.trained_here:
                 weights.fetch(file, root, progress=on_terminal(), digest=digest)
         except OSError as error:
-            failures.append(str(error))
+            failures[file] = str(error)
     return failures

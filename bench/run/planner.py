@@ -1,6 +1,7 @@
 """From a request to a plan: which cells are wanted, with which weights, what is here, what is refused."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench.store.trained import Trained, read_trained
 from datasets.samples import ClassData, Folder
 from methods import registry, weights
 from methods.base import ZeroShotDetector
+from methods.card import as_typed
 from methods.source import Source
 from methods.weights import WeightFile, WeightsError
 
@@ -117,7 +119,10 @@ def how_to_get(request: MethodRequest, files: Iterable[WeightFile], source: Sour
     from methods.backbones import mini  # noqa: PLC0415 (with it open_clip, which takes seconds)
 
     if source and all(file.trained_here and file.name not in mini.names() for file in files):
-        options = "".join(f" --set {name}={value}" for name, value in sorted(request.overrides.items()))
+        options = "".join(
+            f" --set {shlex.quote(f'{name}={as_typed(value)}')}"
+            for name, value in sorted(request.overrides.items())
+        )
         seed = "" if source.seed is None else f" --seed {source.seed}"
         sources = " ".join(source.datasets)
         return (

@@ -36,7 +36,6 @@ MINI: dict[str, Any] = {
 }
 """A small network of CLIP's shape for demonstrations and tests; its weights are in `backbones/mini`."""
 
-_OPENAI = "https://openaipublic.azureedge.net/clip/models"
 _RELEASE = "https://github.com/mlfoundations/open_clip/releases/download/v0.2-weights"
 _OPENAI_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
 _E31_ON_HUB = HubFile(
@@ -48,21 +47,22 @@ _E31_ON_HUB = HubFile(
 
 def _laion(epoch: str, digits: str, hub: HubFile | None = None) -> WeightFile:
     name = f"vit_b_16_plus_240-laion400m_{epoch}-{digits}.pt"
-    return WeightFile(f"clip/{name}", f"{_RELEASE}/{name}", sha256=digits, hub=hub, licence="MIT (open_clip)")
+    url, licence = f"{_RELEASE}/{name}", "MIT (open_clip)"
+    return WeightFile(f"clip/{name}", url, rough_size=834_000_000, sha256=digits, hub=hub, licence=licence)
 
 
 FILES = {
     "mini": WeightFile("clip/mini.safetensors", by_hand="get it by `run_bench.py weights --fetch`"),
     "ViT-L-14-336": WeightFile(
         name="clip/ViT-L-14-336px.pt",
-        url=f"{_OPENAI}/{_OPENAI_336}/ViT-L-14-336px.pt",
+        url=f"https://openaipublic.azureedge.net/clip/models/{_OPENAI_336}/ViT-L-14-336px.pt",
+        rough_size=900_000_000,
         sha256=_OPENAI_336,
         hub=HubFile("timm/vit_large_patch14_clip_336.openai", "open_clip_model.safetensors"),
         licence="MIT (OpenAI)",
     ),
     "ViT-B-16-plus-240": _laion("e31", "8fb26589", _E31_ON_HUB),
-    # The Hub's repository that open_clip names for laion400m_e32 holds the e31 weights.
-    "ViT-B-16-plus-240-e32": _laion("e32", "699c4b84"),
+    "ViT-B-16-plus-240-e32": _laion("e32", "699c4b84"),  # open_clip's repository for it holds e31
 }
 """Values of the methods' option `backbone`, and the weights each stands for."""
 

@@ -5,6 +5,7 @@ import math
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -106,15 +107,29 @@ def weight_files(backbone: str) -> dict[str, WeightFile]:
         "vision": WeightFile(
             f"tips/{variant.stem}_vision.npz",
             url=f"{base}_vision.npz",
+            rough_size=_bytes(backbone, "vision"),
             sha256=digest,
             digest_by_third_party=digest is not None,
             licence=LICENCE,
         ),
-        "text": WeightFile(f"tips/{variant.stem}_text.npz", url=f"{base}_text.npz", licence=LICENCE),
+        "text": WeightFile(
+            f"tips/{variant.stem}_text.npz",
+            url=f"{base}_text.npz",
+            rough_size=_bytes(backbone, "text"),
+            licence=LICENCE,
+        ),
         "tokenizer": WeightFile(
             "tips/tokenizer.model", url=f"{BASE}/v1_0/checkpoints/tokenizer.model", licence=LICENCE
         ),
     }
+
+
+@cache
+def _bytes(backbone: str, role: str) -> int:
+    """Return the bytes of an encoder's values, which is the size of its file but for the names."""
+    with torch.device("meta"):
+        encoder: nn.Module = VARIANTS[backbone].vision() if role == "vision" else VARIANTS[backbone].text()
+    return sum(4 * tensor.numel() for tensor in encoder.state_dict().values())
 
 
 _THIRD_PARTY_DIGESTS = {

@@ -34,6 +34,8 @@ class WeightFile:
     """Direct address: of a file in a repository, with the commit; of Git LFS, not of the pointer."""
     size: int | None = None
     """Bytes, where known."""
+    rough_size: int | None = None
+    """Bytes, where they are known roughly only: shown, not compared."""
     sha256: str | None = None
     """In hex; its first digits, where the publisher tells no more (then the first file seen binds too)."""
     git_sha1: str | None = None

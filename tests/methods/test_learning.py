@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from methods.learning import Stage, dice, focal, how_to_train, state_of
+from methods.learning import Stage, dice, focal, state_of
 
 
 def test_focal_of_single_pixels() -> None:
@@ -57,13 +57,6 @@ def test_losses_take_masks_of_integers() -> None:
     probabilities, masks = torch.rand(2, 2, 3, 3), torch.randint(0, 2, (2, 3, 3))
     assert torch.equal(focal(probabilities, masks), focal(probabilities, masks.float()))
     assert torch.equal(dice(probabilities[:, 1], masks.bool()), dice(probabilities[:, 1], masks.float()))
-
-
-def test_how_to_train_names_sources_and_seed() -> None:
-    start = "train it: python run_bench.py train --methods vand --source "
-    assert how_to_train("vand", "btad+mpdd~7") == f"{start}btad mpdd --seed 7"
-    assert how_to_train("vand", "btad") == f"{start}btad"
-    assert how_to_train("vand", None) == f"{start}SOURCE"
 
 
 def test_the_state_of_tensors_changes_with_every_write() -> None:
