@@ -187,7 +187,7 @@ def _lines(report: CheckReport) -> Iterator[str]:
         if listed.names == listed.expected:  # else the counts say it already
             result = "those of the complete set" if listed.matches else "NOT those of the complete set"
             yield f"names of {listed.names} {listed.of}: {result}"
-    for data in folder.classes:
+    for data in folder.classes if folder.entry else ():  # an own folder's warnings say so
         reasons = {"image": data.no_image_level, "pixel": data.no_pixel_level}
         for level in folder.levels:
             if reasons[level]:

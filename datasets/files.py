@@ -1,20 +1,28 @@
 """Files and folders of a data set: what counts as an image, pairing by name, paths that stay inside."""
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"))
+IMAGE_SUFFIXES = frozenset((
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm",
+))  # fmt: skip
 NORMAL_SPECIES = frozenset(("good", "ok", "no", "normal"))
 """Folder names that mean normal, whatever the case: MVTec family, BTAD, brain sets, COVID-19."""
 STAND_IN = "STAND-IN.txt"
 """Whatever lies in or below a folder with this file is generated data, not the data set."""
+_MASK_ENDING = re.compile(r"[_-](mask|label|segmentation|ground_?truth|gt)$", re.IGNORECASE)
 _LONGEST = 4096  # more than any file system takes
 
 
 class EscapeError(ValueError):
-    """A path from a data file that leads out of the data set's folder."""
+    """A path from a data file that leads out of the dataset's folder."""
+
+
+class LinkError(EscapeError):
+    """A link that leads out of the dataset's folder."""
 
 
 def sha256_of(path: Path) -> str:
@@ -31,6 +39,28 @@ def printable(text: str) -> str:
 def is_image(path: Path) -> bool:
     """Say whether a visible regular file has an image's extension, in any case; nothing is opened."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def is_normal(species: Path) -> bool:
+    """Say whether a folder is called as the normal images' folder is."""
+    return species.name.casefold() in NORMAL_SPECIES
+
+
+def bare_stem(mask: Path) -> str:
+    """Return a file's name without extension and without what marks a mask: `x` for `x_mask.png`."""
+    return _MASK_ENDING.sub("", mask.stem)
+
+
+def has_images(folder: Path) -> bool:
+    """Say whether there is an image right in `folder`."""
+    return any(map(is_image, folder.iterdir()))
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Yield all files below `folder` but hidden ones and those in hidden folders; links are not followed."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -64,7 +94,7 @@ def is_stand_in(folder: Path) -> bool:
 
 
 def pair_masks(images: Iterable[Path], masks: Iterable[Path]) -> dict[Path, Path]:
-    """Pair images with masks by stem; the mask's may end in `_mask`, `_label` or `_Segmentation`.
+    """Pair images with masks by stem; the mask's may end in `_mask`, `_label`, `_Segmentation`, `_gt`.
 
     Returns:
         Image -> mask; an image without a mask is left out.
@@ -78,9 +108,7 @@ def pair_masks(images: Iterable[Path], masks: Iterable[Path]) -> dict[Path, Path
     pairs: dict[Path, Path] = {}
     lonely = []
     for mask in masks:
-        found = by_stem.get(mask.stem) or by_stem.get(
-            re.sub(r"_(mask|label|segmentation)$", "", mask.stem, flags=re.IGNORECASE)
-        )
+        found = by_stem.get(mask.stem) or by_stem.get(bare_stem(mask))
         if found is None:
             lonely.append(mask)
         elif len(found) > 1:  # as Y92.jpg and Y92.png: the mask could be of either
@@ -105,11 +133,11 @@ class Tree:
         self._real_root = root.resolve()
         self._real_folders: dict[Path, Path] = {}
 
-    def find(self, text: str) -> str | None:
+    def find(self, text: str, *, folder: bool = False) -> str | None:
         r"""Return the posix path, relative to the root, of the file that `text` means; None if there is none.
 
-        `\` counts as `/`. A path written for another place (absolute, or with the root in front) means
-        the longest tail of it that exists below the root.
+        With `folder`, a folder will do. `\` counts as `/`. A path written for another place (absolute, or
+        with the root in front) means the longest tail of it that exists below the root.
 
         Raises:
             EscapeError: The path holds `..`, is absolute and exists only elsewhere, or is a link out.
@@ -125,15 +153,15 @@ class Tree:
                 parts = path.relative_to(root).parts
         for start in range(len(parts)):
             name = "/".join(parts[start:])
-            if self._holds(name):
+            if self._holds(name, folder):
                 return name
         if path.is_absolute() and _exists(Path(path)):
             raise EscapeError("lies outside")
         return None
 
-    def _holds(self, name: str) -> bool:
+    def _holds(self, name: str, folder: bool) -> bool:
         path = self.root / name
-        if not _exists(path):
+        if not _exists(path) and not (folder and path.is_dir()):
             return False
         if path.parent not in self._real_folders:
             self._real_folders[path.parent] = path.parent.resolve()
@@ -141,7 +169,7 @@ class Tree:
         if real.is_symlink():
             real = real.resolve()
         if not real.is_relative_to(self._real_root):
-            raise EscapeError("is a link that leads out")
+            raise LinkError(f"is a link that leads out, to {real}")
         return True
 
 

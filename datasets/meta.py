@@ -5,16 +5,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from datasets.catalog import NAME_SETS, Dataset, find
 from datasets.counts import recognise_protocol
-from datasets.files import EscapeError, Tree, is_stand_in, printable
-from datasets.layout import class_folders, read_layout
+from datasets.files import NORMAL_SPECIES, EscapeError, LinkError, Tree, images_in, is_stand_in, printable
+from datasets.layout import class_folders, explain, read_layout
 from datasets.locate import Place, locate
 from datasets.samples import ClassData, Folder, Sample
 from datasets.schema import META, Record, Splits, read_meta
 
+LEVELS = ("image", "pixel")
 _LONGEST_NAME = 40
 
 __all__ = ["ClassData", "Folder", "Sample", "open_dataset", "own_key"]
@@ -82,7 +83,7 @@ def open_dataset(
         key=f"standin_{key}" if standin else key,
         title=entry.title if entry else printable(place.root.resolve().name),
         domain=entry.domain if entry else "other",
-        levels=entry.levels if entry else _levels(classes),
+        levels=entry.levels if entry else LEVELS,
         root=place.root,
         classes=classes,
         entry=entry,
@@ -91,7 +92,7 @@ def open_dataset(
         split=split,
         standin=standin,
         missing=tuple(reader.missing),
-        warnings=(*place.warnings, *warnings, *reader.warnings),
+        warnings=(*place.warnings, *warnings, *reader.warnings, *([] if entry else _undefined(classes))),
     )
 
 
@@ -100,11 +101,12 @@ def _read(place: Place) -> tuple[Splits, list[str]]:
         splits, warnings = read_meta(place.root / META)
         return splits, list(warnings)
     if class_folders(place.root):
-        return read_layout(place.root), []
+        layout = read_layout(place.root)
+        return layout.splits, layout.warnings
     entry = place.entry or _named_as(place.root)
     raise ValueError(
-        f"{place.root}: neither {META} nor <class>/test/<species> folders; if it is a download, make a data "
-        f"set of it with: prepare {entry.key if entry else 'KEY'} --from {place.root}"
+        f"{place.root}: not a dataset as it is: {explain(place.root)}. A download is made a dataset with: "
+        f"prepare {entry.key if entry else 'KEY'} --from {place.root}"
     )
 
 
@@ -161,10 +163,23 @@ def own_key(root: Path) -> str:
     return f"{name[:_LONGEST_NAME] or 'folder'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:6]}"
 
 
-def _levels(classes: Sequence[ClassData]) -> tuple[str, ...]:
-    found = {"image": any(it.has_image_level for it in classes)}
-    found["pixel"] = any(it.has_pixel_level for it in classes)
-    return tuple(level for level, there in found.items() if there)
+def _undefined(classes: Sequence[ClassData]) -> list[str]:
+    """Return a line for each level that some of an own folder's classes do not have."""
+    lines = []
+    for level in LEVELS:
+        reasons = {it.key: it.no_image_level if level == "image" else it.no_pixel_level for it in classes}
+        without = [key for key, reason in reasons.items() if reason]
+        if without:
+            more = f" and {len(without) - 1} more classes" if len(without) > 1 else ""
+            lines.append(f"no {level} metrics for {without[0]}: {reasons[without[0]]}{more}")
+    bare = [it for it in classes if it.normal == 0 and any(sample.specie for sample in it.samples)]
+    if bare:
+        names = ", ".join(sorted({sample.specie for sample in bare[0].samples})[:5])
+        lines.append(
+            f"{bare[0].key}: no folder is called as the normal images' must be "
+            f"({', '.join(sorted(NORMAL_SPECIES))}); if one of {names} holds normal images, rename it to good"
+        )
+    return lines
 
 
 def _no_image_level(samples: Sequence[Sample], entry: Dataset | None) -> str | None:
@@ -209,9 +224,14 @@ class _Reader:
             # Published readers take the label's word: a normal image has no mask, whatever the file says.
             self._unused_masks += 1
         elif record.mask_path:
-            mask = self._find(record.mask_path, where)
+            # A folder called as the image holds the parts of its mask.
+            folder = PurePosixPath(record.mask_path).name == PurePosixPath(record.img_path).stem
+            mask = self._find(record.mask_path, where, folder=folder)
             if mask is None:
                 return None
+            if (self._root / mask).is_dir():
+                for part in images_in(self._root / mask):
+                    self._find(part.relative_to(self._root).as_posix(), where)
         if image is None:
             return None
         if image in self._seen:
@@ -222,10 +242,14 @@ class _Reader:
             printable(image), self._root / image, path, record.anomaly, printable(record.specie_name)
         )
 
-    def _find(self, text: str, where: str) -> str | None:
+    def _find(self, text: str, where: str, *, folder: bool = False) -> str | None:
         self._files += 1
         try:
-            found = self._tree.find(text)
+            found = self._tree.find(text, folder=folder)
+        except LinkError as error:
+            raise ValueError(
+                f"{self._source}: {text!r} {error}; copy the dataset with what its links lead to (cp -rL)"
+            ) from None
         except EscapeError as error:
             raise ValueError(
                 f"{self._source}: {where}: {text!r} {error}; write the path of a file inside {self._root}, "
@@ -247,4 +271,5 @@ class _Reader:
 
     @property
     def _source(self) -> Path:
-        return self._root / META
+        path = self._root / META
+        return path if path.is_file() else self._root

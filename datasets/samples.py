@@ -97,7 +97,7 @@ class Folder:
     domain: str
     """`industrial`, `medical`, or `other` for a folder that the catalogue does not know."""
     levels: tuple[str, ...]
-    """Which metrics apply to at least one class by the catalogue, else by the files."""
+    """Which metrics apply by the catalog; both for a folder that it does not know."""
     root: Path
     classes: tuple[ClassData, ...]
     entry: Dataset | None

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from datasets.catalog import Dataset, find
-from datasets.files import STAND_IN, is_stand_in, sha256_of, subfolders
+from datasets.files import STAND_IN, images_in, is_stand_in, sha256_of, subfolders
 from datasets.locate import PREPARED, folder_name
 from datasets.prepare.archive import unpack
 from datasets.prepare.item import Content, Item
@@ -167,6 +167,10 @@ def _place(items: Iterable[Item], tree: Path) -> Splits:
 
 
 def _put(content: Content, target: Path) -> None:
+    if isinstance(content, Path) and content.is_dir():  # the parts of a mask
+        for part in images_in(content):
+            _put(part, target / part.name)
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, Image.Image):
         content.save(target)

@@ -257,5 +257,5 @@ def test_dagm_label_lists_reveal_a_lost_label(tmp_path: Path) -> None:
 def test_dagm_as_downloaded_is_not_taken_for_mvtec_layout(tmp_path: Path) -> None:
     # Class1/Test holds a folder of images, Label: as MVTec layout it would be a kind of defect.
     raw = build("dagm", tmp_path)
-    with pytest.raises(ValueError, match=r"make a data set of it with: prepare dagm --from"):
+    with pytest.raises(ValueError, match=r"made a dataset with: prepare dagm --from"):
         open_dataset(raw)

@@ -149,11 +149,12 @@ def test_levels_without_masks_and_without_normal_images(custom: Custom) -> None:
     assert data.no_pixel_level == "1 of 2 anomalous images have no mask"
     custom.samples[3]["mask_path"] = ""
     folder = open_dataset(custom.write())
-    assert folder.levels == ("image",)
+    assert folder.levels == ("image", "pixel"), "a level that is undefined has its row and its reason"
+    assert folder.warnings == ("no pixel metrics for part: 2 of 2 anomalous images have no mask",)
     custom.samples[2:] = [sample("bad/0.png", 1, "masks/0.png")]
     del custom.samples[:2]
     folder = open_dataset(custom.write())
-    assert folder.levels == ("pixel",)
+    assert folder.warnings == ("no image metrics for part: no normal image",)
     assert folder.classes[0].no_image_level == "no normal image"
     custom.samples[:] = [sample("good/0.png", 0)]
     (data,) = open_dataset(custom.write()).classes
@@ -352,7 +353,7 @@ def test_looking_under_a_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert opened.root.name == "mvtec_anomaly_detection"
     assert [data.key for data in opened.classes] == ["bottle", "grid", "metal_nut"]
     build("visa", tmp_path)
-    with pytest.raises(ValueError, match=r"make a data set of it with: prepare visa --from"):
+    with pytest.raises(ValueError, match=r"made a dataset with: prepare visa --from"):
         open_dataset("visa", tmp_path)
     (tmp_path / "data.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match="a file, not a folder; unpack it with prepare"):
@@ -413,7 +414,9 @@ def test_plain_mvtec_layout_with_masks(tmp_path: Path) -> None:
 
 def test_plain_mvtec_layout_without_masks(tmp_path: Path) -> None:
     folder = open_dataset(layout(tmp_path / "parts", masks=False))
-    assert folder.levels == ("image",)
+    assert folder.warnings == (
+        "no pixel metrics for bolt: 1 of 1 anomalous images have no mask and 1 more classes",
+    )
     assert all(it.mask is None for data in folder.classes for it in data.samples)
     shutil.rmtree(tmp_path / "parts" / "bolt")
     (tmp_path / "parts/nut/ground_truth/dent").mkdir(parents=True)
@@ -452,7 +455,7 @@ def test_layout_with_lost_masks_and_images(tmp_path: Path) -> None:
     root = layout(tmp_path / "parts", masks=True)
     lost = root / "nut/ground_truth/dent/1.png"
     lost.rename(root / "1.png")
-    with pytest.raises(ValueError, match=r"1\.jpg: no mask in .*dent \(1 of 2 images\)"):
+    with pytest.raises(ValueError, match=r"dent/1\.jpg: no mask, though others have one \(1 of 2 images"):
         open_dataset(root)
     (root / "1.png").rename(lost)
     (root / "nut/test/dent/0.JPG").unlink()
