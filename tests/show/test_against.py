@@ -102,3 +102,15 @@ def test_it_is_said_why_nothing_is_comparable(make_dataset: Make, tmp_path: Path
         build(cells, against=str(path))
     with pytest.raises(BenchError, match="--against goes with --layout paper"):
         build(make_dataset("tipsomaly", "mvtec", 0.5), "methods", against="tipsomaly_paper")
+
+
+def test_differences_carry_the_marks_and_the_print_its_name(make_dataset: Make) -> None:
+    cells = make_dataset("tipsomaly", "tn3k", 0.5, marks=["selected"])
+    table = build(cells, against="tipsomaly_paper")
+    (row,) = [row for row in table.sections[1].rows if row.labels == ("Medical", "TN3K")]
+    ours, paper, difference = (entry[0] for entry in row.entries)
+    assert (ours.symbols, paper.symbols, difference.symbols) == ("†", "", "†")
+    assert [value.subject.origin for value in (ours, paper, difference)] == [
+        "zsad-bench", "Tipsomaly", "difference"
+    ]  # fmt: skip
+    assert any(note.startswith("paper: as printed in Tipsomaly; 252 numbers") for note in table.notes)

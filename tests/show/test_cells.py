@@ -381,3 +381,30 @@ def test_own_datasets_of_one_title_are_told_apart(make_cell: Make) -> None:
     cells.append(make_cell("m", "nuts", "x", 0.7))
     rows = [row.labels[1] for row in build(cells).sections[0].rows]
     assert rows == ["images-1a", "images-2b", "NUTS"]
+
+
+def test_two_methods_of_two_are_all_and_one_of_one_is_named(make_dataset: Make) -> None:
+    cells = [cell for method in "ab" for cell in make_dataset(method, "btad", 0.7)[:2]]
+    assert "all methods on BTAD: 2 of 3 classes run" in build(cells).notes
+    assert "A on BTAD: 2 of 3 classes run" in build(cells[:2]).notes
+
+
+def test_what_no_layout_shows_is_not_lamented(make_dataset: Make) -> None:
+    cells = make_dataset("a", "btad", 0.7)
+    cells[0]["details"] = {"pixel_aupro_few_thresholds": True}
+    for cell in cells:
+        for metric in ("pixel_ap", "pixel_aupro_exact"):
+            cell["metrics"][metric], cell["reasons"][metric] = None, "constant maps"
+    assert build(cells).notes == ("AUPRO rests on few thresholds, in so many classes: A on BTAD (1/3)",)
+    assert build(cells, aupro="exact").notes == (
+        "A on BTAD: pixel exact AUPRO is undefined in every class (constant maps)",
+    )
+
+
+def test_reasons_that_differ_are_counted_even_if_nothing_is_defined(make_dataset: Make) -> None:
+    cells = make_dataset("a", "btad", 0.7)
+    for cell, why in zip(cells, ("constant", "constant", "no regions"), strict=True):
+        cell["metrics"]["pixel_f1max"], cell["reasons"]["pixel_f1max"] = None, why
+    assert build(cells).notes == (
+        "A on BTAD: pixel F1-max is defined in 0/3 classes (constant in 2; no regions in 1)",
+    )

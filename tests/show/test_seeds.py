@@ -173,3 +173,10 @@ def test_where_knows_source_and_seed(trained: Make, make_dataset: Make) -> None:
     assert column(seed="none") == ["60.0"]
     with pytest.raises(BenchError, match="none of 4 cells matches seed=3"):
         column(seed="3")
+
+
+def test_one_seed_of_untrained_weights_is_not_called_trained(trained: Make) -> None:
+    one = trained(1, "btad", 0.5, 0.5, 0.5, marks=["untrained"])
+    assert not any("seed" in note for note in build(one).notes)
+    two = [*one, *trained(2, "btad", 0.5, 0.5, 0.5, marks=["untrained"])]
+    assert "M: mean ± sample standard deviation over 2 training seeds (1, 2)" in build(two).notes
