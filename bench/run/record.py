@@ -9,9 +9,7 @@ import metrics
 from bench.run.collect import Collected
 from bench.run.machine import Machine
 from bench.run.plan import Job, Task
-from bench.run.protocol import chosen_source
 from bench.store.cells import CellId, CellStore
-from bench.store.marks import INDUCTIVE
 from datasets.truth import summarise
 from metrics import PixelMetrics, Report
 
@@ -50,11 +48,8 @@ def cell_content(
         "preset": column_label(task),
         "title": task.request.detector.title,
         "source": cell.source,
-        "protocol_source": _is_protocol_source(task),
-        "setting": INDUCTIVE,
         "dataset": cell.dataset,
         "dataset_title": folder.title,
-        "target": folder.target,
         "domain": folder.domain,
         "levels": list(folder.levels),
         "class": cell.class_key,
@@ -81,12 +76,6 @@ def cell_content(
         },
         "provenance": {**collected.started, "weights": {role: path.name for role, path in job.files.items()}},
     }
-
-
-def _is_protocol_source(task: Task) -> bool:
-    """Return whether the weights' source is the protocol's choice, or nothing is learned."""
-    own = chosen_source(task.request, task.folder.target, None)
-    return own is None or str(own).partition("~")[0] == str(task.cell.source).partition("~")[0]
 
 
 def column_label(task: Task) -> str | None:
