@@ -119,9 +119,12 @@ def test_a_pickle_that_calls_something_is_refused(
     assert [each.name for each in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_a_tensor_that_reaches_out_of_its_values_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [lambda values: values[:-4], lambda values: values + bytes(4)])
+def test_values_of_another_number_than_told_are_refused(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
     path = archive(tmp_path / "a.pt", Outer())
-    rezipped(path, lambda name, content: content[:-4] if name.endswith("/data/0") else content)
+    rezipped(path, lambda name, content: change(content) if name.endswith("/data/0") else content)
     with pytest.raises(ValueError, match=r"a\.pt is no"):
         states.read(path)
 
