@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.errors import BenchError, unknown
+from bench.store.marks import BASELINES
 from methods.registry import failures, find
 from methods.registry import keys as method_keys
 from methods.source import Source
@@ -15,8 +16,6 @@ if TYPE_CHECKING:  # importing them takes torch
     from methods.base import Preset, ZeroShotDetector
     from methods.learning import Recipe
     from methods.weights import WeightFile
-
-NOT_IN_ALL = ("chance", "oracle")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def parse_methods(words: Sequence[str], overrides: Mapping[str, str]) -> list[Me
 
 
 def _all() -> list[str]:
-    unusable = {*NOT_IN_ALL, *failures()}
+    unusable = {*BASELINES, *failures()}
     return [key for key in method_keys() if key not in unusable]
 
 

@@ -8,12 +8,9 @@ from typing import Any
 from bench.errors import BenchError, printable, unknown
 from bench.results import plain_source, seed_of
 from bench.show.published import method_order
-from bench.store.marks import INDUCTIVE, SETTINGS
+from bench.store.marks import BASELINES, INDUCTIVE, SETTINGS
 
 Cell = Mapping[str, Any]
-
-_BASELINES = ("chance", "oracle")
-"""Methods that bound the scale; they stand last."""
 _PER_CLASS = {"data", "prompt"}
 """Settings with another value for each class."""
 _PER_DATASET = ("weights.", "names", "dataset_protocol")
@@ -100,7 +97,7 @@ def choose(
 
     def place(cell: Cell) -> tuple[object, ...]:
         method, by_paper = cell["method"], order.get(cell["title"].casefold(), len(order))
-        return _place(cell, methods), method in _BASELINES, by_paper, method, cell["preset"] or ""
+        return _place(cell, methods), method in BASELINES, by_paper, method, cell["preset"] or ""
 
     return sorted(wanted, key=place)
 

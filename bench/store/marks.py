@@ -68,6 +68,9 @@ INDUCTIVE = "inductive"
 SETTINGS = (INDUCTIVE, Mark.TRANSDUCTIVE, Mark.CLASS_NORMALISED)
 """How much of the test set a score has seen, in the order of the tables' columns."""
 
+BASELINES = ("chance", "oracle")
+"""Methods that bound the scale: they stand last, and `all` leaves them out."""
+
 
 def symbols(marks: Container[Mark]) -> str:
     """Return the symbols of the marks, in the legend's order."""
