@@ -48,6 +48,7 @@ SUITES = {
     "methods/weights/": ["tests/methods/test_weights.py"],
     "methods/": ["tests/methods", "tests/parity"],
     "bench/show/": ["tests/show"],
+    "bench/store/marks.py": ["tests/show/test_exactness.py", "tests/show/test_cells.py"],
     "bench/store/": ["tests/bench/test_cells.py", "tests/bench/test_store.py"],
     "bench/": ["tests/bench"],
     "datasets/": ["tests/datasets"],

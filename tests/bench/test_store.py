@@ -2,9 +2,11 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,16 @@ def test_a_file_appears_whole_readable_as_the_umask_says_and_alone(tmp_path: Pat
     assert path.read_text() == "whole"
     assert path.stat().st_mode & 0o777 == 0o640, "as the umask says, whatever a library gave the file"
     assert [each.name for each in path.parent.iterdir()] == ["file.json"]
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    if not Path("/dev/fd").exists():
+        pytest.skip("this system does not tell which files are open")
+    write_atomically(tmp_path / "x", lambda place: place.write_text("x"), "--results")
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(3):
+        write_atomically(tmp_path / "x", lambda place: place.write_text("x"), "--results")
+    assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_what_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -137,10 +149,10 @@ def test_many_files_are_hashed_together_and_once(
         file.write_text(file.name)
     cache = DigestCache(tmp_path / "cache")
     cache(files[4])
-    digests.warm(cache, [*files, tmp_path / "absent"])
+    digests.warm(cache, files)
     assert sorted(hashed) == sorted(files)
     for again in (cache, DigestCache(tmp_path / "cache")):
-        digests.warm(again, files)
+        digests.warm(again, [*files, tmp_path / "absent"])
         assert [again(file) for file in files] == [sha256(file) for file in files]
     assert len(hashed) == 10
     files[0].write_text("changed")
@@ -177,13 +189,37 @@ def test_without_a_place_for_the_cache_nothing_outlasts_the_run(tmp_path: Path, 
         assert len(hashed) == count
 
 
-def test_a_damaged_cache_costs_only_time(tmp_path: Path, hashed: list[Path]) -> None:
-    (tmp_path / "file").write_bytes(b"content")
+def test_a_damaged_cache_costs_only_time(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"content")
+    other.write_bytes(b"other content")
     cache = DigestCache(tmp_path / "cache")
-    cache(tmp_path / "file")
+    cache(one)
     (tmp_path / "cache" / "digests.sqlite").write_bytes(b"no database" * 1000)
-    assert cache(tmp_path / "file") == sha256(tmp_path / "file")
-    assert DigestCache(tmp_path / "cache")(tmp_path / "file") == sha256(tmp_path / "file")
+    for again in (cache, DigestCache(tmp_path / "cache")):
+        assert [again(one), again(other)] * 2 == [sha256(one), sha256(other)] * 2
+
+
+def test_a_cache_that_takes_nothing_costs_only_time(tmp_path: Path, hashed: list[Path]) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"content")
+    other.write_bytes(b"other content")
+    cache = DigestCache(tmp_path / "cache")
+    with sqlite3.connect(tmp_path / "cache" / "digests.sqlite") as database:
+        full = "CREATE TRIGGER full BEFORE INSERT ON digests BEGIN SELECT RAISE(ABORT, 'full'); END"
+        database.execute(full)
+    assert [cache(one), cache(other)] * 2 == [sha256(one), sha256(other)] * 2
+    assert len(hashed) == 2
+
+
+def test_digests_found_by_another_thread_are_kept(tmp_path: Path, hashed: list[Path]) -> None:
+    file, folder = tmp_path / "file", tmp_path / "deep" / "cache"
+    file.write_bytes(b"content")
+    cache = DigestCache(folder)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(cache, file).result() == sha256(file)
+    assert DigestCache(folder)(file) == sha256(file)
+    assert len(hashed) == 1
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_one_class_has_no_image_metrics(label: int) -> None:
         ([0, 1], [-np.inf, 0.5], "a.png: its score is -inf"),
         ([0, 2], [0.5, 0.5], "b.png: its label 2 is not 0 or 1"),
         ([0, 1], [0.5], "two lists of one length"),
+        ([[0, 1]], [[0.5, 0.7]], "two lists of one length"),
         ([], [], "a class without images"),
     ],
 )
