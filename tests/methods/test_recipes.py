@@ -82,5 +82,16 @@ def test_the_recipe_is_the_papers(method: str) -> None:
     assert as_trained(recipe, paper) == {**paper, "eps": 1e-8, "amsgrad": False, "seed": 111}
 
 
+@pytest.mark.parametrize("method", PAPERS)
+def test_nothing_else_is_in_the_recipe(method: str) -> None:
+    """No schedule, no clipping, no part that learns otherwise: what a paper does not say is not done."""
+    recipe = find(method).recipe
+    assert recipe is not None
+    (stage,) = recipe.stages
+    assert (stage.learns, stage.schedule, stage.augments) == (("*",), None, False)
+    assert not any((stage.rate_on, stage.rates, stage.clip, stage.when, stage.name))
+    assert set(stage.epochs_on) == ({"visa"} if method == "vand" else set())
+
+
 def test_every_recipe_is_held_against_its_paper() -> None:
     assert set(PAPERS) == {key for key in keys() if find(key).recipe is not None}
