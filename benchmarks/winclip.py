@@ -18,7 +18,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from methods.backbones import clip
+from methods.backbones import blocks, clip
 from methods.fill import filled
 from methods.winclip import WinClip
 
@@ -49,7 +49,7 @@ def encode_plainly(detector: WinClip, images: Tensor) -> dict[str, Tensor]:
     for side in detector.options["windows"]:
         members = detector.members(side)
         rows = torch.cat([torch.zeros_like(members[:, :1]), members + 1], dim=1)
-        hidden, _ = clip.run_blocks(visual.transformer.resblocks, tokens[:, rows].flatten(0, 1))
+        hidden, _ = blocks.run_blocks(visual.transformer.resblocks, tokens[:, rows].flatten(0, 1))
         features[f"windows{side}"] = clip.project(detector.model, hidden[:, 0]).unflatten(
             0, (len(images), -1)
         )

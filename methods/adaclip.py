@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from methods import states
-from methods.backbones import clip
+from methods.backbones import blocks, clip
 from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import filled
 from methods.learning import Recipe, Stage, dice, focal, state_of
@@ -200,7 +200,7 @@ class PromptedTowers(nn.Module):
         if "D" not in self.options["prompting_type"] or not self.options["prompting_branch"]:
             return images.new_empty(0, self.model.visual.output_dim)
         hidden = clip.embed_image(self.model, images, self.positions)
-        hidden, _ = clip.run_blocks(self.model.visual.transformer.resblocks, hidden)
+        hidden, _ = blocks.run_blocks(clip.vision_blocks(self.model), hidden)
         return clip.project(self.model, hidden[:, 0]).float()
 
     def look(self, images: Tensor, plain: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -217,8 +217,9 @@ class PromptedTowers(nn.Module):
                 return hidden
             return torch.cat([hidden[:, :own], self._prompt("visual", index, dynamic, hidden)], dim=1)
 
-        blocks = self.model.visual.transformer.resblocks
-        hidden, taps = clip.run_blocks(blocks, hidden, taps=self.options["layers"], before=append)
+        hidden, taps = blocks.run_blocks(
+            clip.vision_blocks(self.model), hidden, taps=self.options["layers"], before=append
+        )
         return clip.project(self.model, hidden[:, 0]).float(), [tap[:, 1:own].float() for tap in taps]
 
     # --- texts --------------------------------------------------------------------------------------
@@ -363,10 +364,10 @@ class AdaCLIP(ZeroShotDetector):
         tensors do not fit.
         """
         super().__init__(**options)
-        blocks = len(model.visual.transformer.resblocks)
-        clip.check_taps(self.options["layers"], blocks)
-        if self.options["prompting_branch"] and not 1 <= self.options["prompting_depth"] <= blocks:
-            raise ValueError(f"prompting_depth must lie between 1 and {blocks}")
+        depth = len(clip.vision_blocks(model))
+        blocks.check_taps(self.options["layers"], depth)
+        if self.options["prompting_branch"] and not 1 <= self.options["prompting_depth"] <= depth:
+            raise ValueError(f"prompting_depth must lie between 1 and {depth}")
         self.grid = clip.grid_of(model, self.image_size)
         patches = self.grid[0] * self.grid[1]
         if self.options["use_hsf"] and not 1 <= self.options["k_clusters"] <= patches:

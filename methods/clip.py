@@ -1,32 +1,23 @@
 """Plain CLIP with a two-state prompt ensemble: the naive baseline of the papers."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from methods import maps
-from methods.backbones import clip
-from methods.base import Features, Prediction, ZeroShotDetector
-from methods.prompts import (
-    ABNORMAL_STATES,
-    NORMAL_STATES,
-    SHORT_TEMPLATES,
-    PromptEnsemble,
-    TextPairs,
-    text_pair,
-)
-from methods.weights import WeightFile
+from methods.backbones import blocks, clip
+from methods.base import Features, Prediction
+from methods.clip_based import ClipBased
+from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, ensemble_texts
 
 ENSEMBLE = PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, SHORT_TEMPLATES)
 
 
-class Clip(ZeroShotDetector):
+class Clip(ClipBased):
     """Plain CLIP (arXiv 2103.00020) against averaged sentences about normal and abnormal objects.
 
     The image score is the class token's abnormal probability at CLIP's own temperature. For the map the
@@ -51,42 +42,15 @@ class Clip(ZeroShotDetector):
 
     encoder_options = ("backbone", "image_size", "quick_gelu")
 
-    positions: Tensor
-
-    def __init__(self, model: open_clip.CLIP, **options: Any) -> None:
-        """Take a built CLIP."""
-        super().__init__(**options)
-        self.model = model
-        self.grid = clip.grid_of(model, self.image_size)
-        self.register_buffer("positions", clip.positions(model, self.image_size), persistent=False)
-        self._text = TextPairs(self._text_pair)
-
-    @classmethod
-    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
-        """Return CLIP's weights (`vision`: both towers)."""
-        return {"vision": clip.file(options["backbone"])}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
-        """Build from a local file; raises `ValueError` naming it where it does not fit exactly."""
-        resolved = cls.resolve(options)
-        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
-        return cls(model, **options)
-
-    @classmethod
-    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
-        """Write untrained CLIP weights."""
-        if "vision" in paths:
-            clip.write_untrained(cls.resolve(options)["backbone"], paths["vision"], seed)
-
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square, Pillow's bicubic, and normalise as CLIP does."""
-        return clip.preprocess(image, self.image_size)
+    def __init__(self, model: open_clip.CLIP, learned: object = None, **options: Any) -> None:
+        """Take a built CLIP; nothing is learned."""
+        super().__init__(model, **options)
+        self._text = ensemble_texts(ENSEMBLE, self.encode_text)
 
     def encode(self, images: Tensor) -> Features:
         """Return unit embeddings `image` (B, E) and `patches` (B, N, E)."""
         hidden = clip.embed_image(self.model, images, self.positions)
-        hidden, _ = clip.run_blocks(self.model.visual.transformer.resblocks, hidden)
+        hidden, _ = blocks.run_blocks(clip.vision_blocks(self.model), hidden)
         unit = F.normalize(clip.project(self.model, hidden).float(), dim=-1)
         return {"image": unit[:, 0], "patches": unit[:, 1:]}
 
@@ -100,9 +64,3 @@ class Clip(ZeroShotDetector):
             )
             grid = maps.to_grid(patches[..., 1:], self.grid)
             return Prediction(image[:, 1], maps.upsample(grid, self.image_size, align_corners=False)[:, 0])
-
-    def _text_pair(self, name: str) -> Tensor:
-        def encode(sentences: Sequence[str]) -> Tensor:
-            return clip.encode_text(self.model, sentences)
-
-        return text_pair(ENSEMBLE.sentences(name), encode, normalise_each=True)

@@ -54,16 +54,6 @@ def mean_feature(embeddings: Tensor, *, normalise_each: bool) -> Tensor:
     return F.normalize(embeddings.mean(dim=0), dim=-1)
 
 
-def text_pair(
-    sentences: tuple[Sequence[str], Sequence[str]],
-    encode: Callable[[Sequence[str]], Tensor],
-    *,
-    normalise_each: bool,
-) -> Tensor:
-    """Encode (normal, abnormal) sentences and average each group: unit-length rows (2, D)."""
-    return torch.stack([mean_feature(encode(group), normalise_each=normalise_each) for group in sentences])
-
-
 class TextPairs:
     """The (normal, abnormal) text features of objects, computed once per name and kept."""
 
@@ -78,3 +68,15 @@ class TextPairs:
             if name not in self._known:
                 self._known[name] = self._pair(name).float()
         return torch.stack([self._known[name] for name in names]).to(like.device)
+
+
+def ensemble_texts(
+    ensemble: PromptEnsemble, encode: Callable[[Sequence[str]], Tensor], *, normalise_each: bool = True
+) -> TextPairs:
+    """Return the text features of an ensemble: `encode`d sentences (n, D), each state's averaged."""
+
+    def pair(name: str) -> Tensor:
+        groups = ensemble.sentences(name)
+        return torch.stack([mean_feature(encode(group), normalise_each=normalise_each) for group in groups])
+
+    return TextPairs(pair)

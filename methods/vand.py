@@ -1,21 +1,20 @@
 """VAND (April-GAN), zero-shot: linear layers bring CLIP's patch tokens of four levels to its texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from methods import maps, states
 from methods.backbones import clip
-from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
-from methods.fill import filled
+from methods.backbones.blocks import run_blocks
+from methods.base import Features, Prediction, TrainingBatch
+from methods.clip_based import ClipBased, Shapes
 from methods.learning import Recipe, Stage, dice, focal
-from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, TextPairs, text_pair
+from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, ensemble_texts
 from methods.weights import WeightFile
 
 TEMPLATES = (
@@ -65,7 +64,7 @@ _GIT_SHA1 = {
 }
 
 
-class Vand(ZeroShotDetector):
+class Vand(ClipBased):
     """VAND (April-GAN), zero-shot track, as its code has it (arXiv 2305.17382).
 
     Patch tokens after four blocks, each level through its own linear layer, are compared with averaged
@@ -109,81 +108,55 @@ class Vand(ZeroShotDetector):
 
     encoder_options = ("backbone", "image_size", "layers", "quick_gelu")
 
-    positions: Tensor
+    learned_key = "trainable_linearlayer"
 
-    def __init__(self, model: open_clip.CLIP, linear: Mapping[str, Tensor], **options: Any) -> None:
+    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
         """Take a built CLIP and the linear layers `fc.<level>.{weight,bias}`, as `learned` returns them."""
-        super().__init__(**options)
-        clip.check_taps(self.options["layers"], len(model.visual.transformer.resblocks))
-        self.model = model
-        self.grid = clip.grid_of(model, self.image_size)
-        positions = clip.positions(model, self.image_size, mode="bicubic", antialias=True)
-        self.register_buffer("positions", positions, persistent=False)
-        self.fc = nn.ModuleList(
-            nn.Linear(positions.shape[1], model.visual.output_dim) for _ in self.options["layers"]
-        )
-        states.check(linear, self.learned(), "VAND's linear layers")
-        self.fc.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in linear.items()})
-        self._text = TextPairs(self._text_pair)
+        super().__init__(model, **options)
+        width = self.positions.shape[1]
+        self.fc = nn.ModuleList(nn.Linear(width, model.visual.output_dim) for _ in self.options["layers"])
+        states.check(learned, self.learned(), "VAND's linear layers")
+        self.fc.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in learned.items()})
+        self._text = ensemble_texts(ENSEMBLE, self.encode_text)
 
     @classmethod
-    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
-        """Return CLIP (`vision`: both towers) and the linear layers trained on `source` (`learned`)."""
+    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
+        """Return the file of the linear layers trained on `source`; the authors published two."""
         backbone = options["backbone"]
         if backbone == cls.defaults["backbone"] and source in _GIT_SHA1:
-            learned = WeightFile(
+            return WeightFile(
                 name=f"vand/trained_on_{source}.pth",
                 url=f"{_PUBLISHED}/{source}_pretrained.pth",
                 rough_size=12_600_000,
                 git_sha1=_GIT_SHA1[source],
                 licence="MIT",
             )
-        else:
-            learned = WeightFile(
-                name=f"vand/{backbone}/trained_on_{source}.safetensors",
-                trained_here=True,
-            )
-        return {"vision": clip.file(backbone), "learned": learned}
+        return WeightFile(f"vand/{backbone}/trained_on_{source}.safetensors", trained_here=True)
 
     @classmethod
-    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
-        """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
-        resolved = cls.resolve(options)
-        linear = states.unwrap(states.read(files["learned"]), "trainable_linearlayer", files["learned"])
-        states.check(linear, _blank_linear(resolved), files["learned"])
-        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
-        return cls(model, linear, **options)
+    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return names and shapes of the linear layers, one a level."""
+        wide, joint = backbone["visual.proj"].shape
+        shapes: Shapes = {}
+        for level in range(len(options["layers"])):
+            shapes |= {f"fc.{level}.weight": (joint, wide), f"fc.{level}.bias": (joint,)}
+        return shapes
 
     @classmethod
-    def begin(cls, files: Mapping[str, Path], seed: int = recipe.seed, **options: Any) -> Self:
-        """Build from CLIP's file with the linear layers as torch draws them under `seed`."""
-        resolved = cls.resolve(options)
-        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
-        width, embedding = model.visual.positional_embedding.shape[1], model.visual.output_dim
+    def fresh(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor]:
+        """Return linear layers as torch draws them."""
+        wide, joint = backbone["visual.proj"].shape
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            fresh = nn.ModuleList(nn.Linear(width, embedding) for _ in resolved["layers"])
-        return cls(model, {f"fc.{name}": tensor for name, tensor in fresh.state_dict().items()}, **options)
-
-    @classmethod
-    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
-        """Write untrained weights in the published formats; roles not in `paths` are left out."""
-        resolved = cls.resolve(options)
-        if "vision" in paths:
-            clip.write_untrained(resolved["backbone"], paths["vision"], seed)
-        if "learned" in paths:
-            linear, path = filled(_blank_linear(resolved), seed), paths["learned"]
-            states.write(linear if path.suffix == ".safetensors" else {"trainable_linearlayer": linear}, path)
-
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square, Pillow's bicubic, and normalise as CLIP does."""
-        return clip.preprocess(image, self.image_size)
+            layers = nn.ModuleList(nn.Linear(wide, joint) for _ in options["layers"])
+        return {f"fc.{name}": tensor for name, tensor in layers.state_dict().items()}
 
     def encode(self, images: Tensor) -> Features:
         """Return `image` (B, E), the unit class embedding, and `levels` (B, L, 1 + N, W), block outputs."""
         hidden = clip.embed_image(self.model, images, self.positions)
-        blocks = self.model.visual.transformer.resblocks
-        last, levels = clip.run_blocks(blocks, hidden, taps=self.options["layers"])
+        last, levels = run_blocks(clip.vision_blocks(self.model), hidden, taps=self.options["layers"])
         image = F.normalize(clip.project(self.model, last[:, 0]).float(), dim=-1)
         return {"image": image, "levels": torch.stack(levels, dim=1).float()}
 
@@ -198,12 +171,6 @@ class Vand(ZeroShotDetector):
     def text_features(self, prompts: Sequence[str], like: Tensor) -> Tensor:
         """Return unit text features (B, 2, E), normal first; computed once per prompt."""
         return self._text(prompts, like)
-
-    def _text_pair(self, name: str) -> Tensor:
-        def encode(sentences: Sequence[str]) -> Tensor:
-            return clip.encode_text(self.model, sentences)
-
-        return text_pair(ENSEMBLE.sentences(name), encode, normalise_each=True)
 
     def patch_logits(self, features: Features, text: Tensor) -> Iterator[Tensor]:
         """Yield each level's (B, N, 2): the patches' cosines with (normal, abnormal) over the temperature."""
@@ -230,13 +197,3 @@ class Vand(ZeroShotDetector):
                 "focal": torch.stack([focal(level, masks) for level in levels]).sum(),
                 "dice": torch.stack([dice(level[:, 1], masks) for level in levels]).sum(),
             }
-
-
-def _blank_linear(options: Mapping[str, Any]) -> dict[str, Tensor]:
-    cfg = clip.architecture(options["backbone"])
-    wide, out = cfg["vision_cfg"]["width"], cfg["embed_dim"]
-    return {
-        f"fc.{level}.{name}": torch.empty(shape, device="meta")
-        for level in range(len(options["layers"]))
-        for name, shape in {"weight": (out, wide), "bias": (out,)}.items()
-    }

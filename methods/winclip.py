@@ -1,20 +1,19 @@
 """WinCLIP, zero-shot: CLIP on every window of 2 x 2 and 3 x 3 patches."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from methods import maps
 from methods.backbones import clip
-from methods.base import Features, Prediction, ZeroShotDetector
-from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, TextPairs, text_pair
-from methods.weights import WeightFile
+from methods.backbones.blocks import attend, heads, residual
+from methods.base import Features, Prediction
+from methods.clip_based import ClipBased
+from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, ensemble_texts
 
 _COMMON = (
     "a cropped photo of the {}.",
@@ -47,7 +46,7 @@ WINDOW_TOKENS = 4096
 """Tokens encoded at once in window passes; bounds memory, changes no result."""
 
 
-class WinClip(ZeroShotDetector):
+class WinClip(ClipBased):
     """WinCLIP, zero-shot (CVPR 2023, arXiv 2303.14814), as its closest public re-implementation has it.
 
     Each window of patches is encoded on its own, with the class token and the positions of the full
@@ -86,53 +85,28 @@ class WinClip(ZeroShotDetector):
 
     encoder_options = ("backbone", "image_size", "windows", "quick_gelu")
 
-    positions: Tensor
-
-    def __init__(self, model: open_clip.CLIP, **options: Any) -> None:
+    def __init__(self, model: open_clip.CLIP, learned: object = None, **options: Any) -> None:
         """Take a built CLIP; raises `ValueError` for windows that do not fit on the patch grid."""
-        super().__init__(**options)
-        self.model = model
-        self.grid = clip.grid_of(model, self.image_size)
-        self.ensemble = PromptEnsemble(
-            NORMAL_STATES,
-            tuple(state for state in ABNORMAL_STATES if not state.startswith("broken")),
-            TEMPLATES[self.options["templates"]],
-        )
-        self.register_buffer("positions", clip.positions(model, self.image_size), persistent=False)
+        super().__init__(model, **options)
         for side in self.options["windows"]:
             members = windows(self.grid, side)
             coverage = torch.zeros(len(members), self.grid[0] * self.grid[1], dtype=torch.float64)
             self.register_buffer(f"windows{side}", members, persistent=False)
             self.register_buffer(f"coverage{side}", coverage.scatter_(1, members, 1.0), persistent=False)
-        self._text = TextPairs(self._text_pair)
-
-    @classmethod
-    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
-        """Return CLIP's weights (`vision`: both towers)."""
-        return {"vision": clip.file(options["backbone"])}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
-        """Build from a local file; raises `ValueError` naming it where it does not fit exactly."""
-        resolved = cls.resolve(options)
-        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=resolved["quick_gelu"])
-        return cls(model, **options)
-
-    @classmethod
-    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
-        """Write untrained CLIP weights."""
-        if "vision" in paths:
-            clip.write_untrained(cls.resolve(options)["backbone"], paths["vision"], seed)
-
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square, Pillow's bicubic, and normalise as CLIP does."""
-        return clip.preprocess(image, self.image_size)
+        self.ensemble = PromptEnsemble(
+            NORMAL_STATES,
+            tuple(state for state in ABNORMAL_STATES if not state.startswith("broken")),
+            TEMPLATES[self.options["templates"]],
+        )
+        self._text = ensemble_texts(
+            self.ensemble, self.encode_text, normalise_each=self.options["normalise_each"]
+        )
 
     def encode(self, images: Tensor) -> Features:
         """Return un-normalised class embeddings: `image` (B, E) and `windows<side>` (B, windows, E)."""
         tokens = clip.embed_image(self.model, images, self.positions)
         # What depends on single tokens only is computed once per image and gathered into the windows.
-        shared = (tokens, *clip.heads(self.model.visual.transformer.resblocks[0], tokens))
+        shared = (tokens, *heads(clip.vision_blocks(self.model)[0], tokens))
         everything = torch.arange(tokens.shape[1] - 1, device=tokens.device)[None]
         features = {"image": self._encode_sets(shared, everything)[:, 0]}
         for side in self.options["windows"]:
@@ -157,16 +131,16 @@ class WinClip(ZeroShotDetector):
     def _encode_chunk(
         self, shared: tuple[Tensor, Tensor, Tensor, Tensor], image: Tensor, rows: Tensor
     ) -> Tensor:
-        tokens, *heads = shared
+        tokens, *parts = shared
         hidden = tokens[image, rows]
-        query, key, value = (each[image, :, rows].transpose(1, 2) for each in heads)
-        blocks = self.model.visual.transformer.resblocks
+        query, key, value = (each[image, :, rows].transpose(1, 2) for each in parts)
+        blocks = clip.vision_blocks(self.model)
         for index, block in enumerate(blocks):
             if index > 0:
-                query, key, value = clip.heads(block, hidden)
+                query, key, value = heads(block, hidden)
             if index == len(blocks) - 1:  # only the class token is read
                 query, hidden = query[:, :, :1], hidden[:, :1]
-            hidden = clip.residual(block, hidden, clip.attend(block, query, key, value))
+            hidden = residual(block, hidden, attend(block, query, key, value))
         return clip.project(self.model, hidden[:, 0]).float()
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
@@ -184,15 +158,9 @@ class WinClip(ZeroShotDetector):
 
     def text_features(self, prompts: Sequence[str], like: Tensor) -> Tensor:
         """Return unit text features (B, 2, E), normal first; computed once per prompt."""
+        if self.options["underscores_as_spaces"]:
+            prompts = [prompt.replace("_", " ") for prompt in prompts]
         return self._text(prompts, like)
-
-    def _text_pair(self, name: str) -> Tensor:
-        def encode(sentences: Sequence[str]) -> Tensor:
-            return clip.encode_text(self.model, sentences)
-
-        name = name.replace("_", " ") if self.options["underscores_as_spaces"] else name
-        sentences = self.ensemble.sentences(name)
-        return text_pair(sentences, encode, normalise_each=self.options["normalise_each"])
 
     def probability(self, embeddings: Tensor, text: Tensor) -> Tensor:
         """Return the abnormal probability (B, ...) of embeddings (B, ..., E)."""

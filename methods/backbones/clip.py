@@ -1,24 +1,23 @@
 """CLIP as the installed open_clip builds it: its towers taken apart from outside, never changed.
 
-Blocks are batch-first: every hidden state here is (B, tokens, width). Block numbers in `taps` count from
-1, as the papers do; the `before` hooks get the index of the block about to run, from 0.
+Every hidden state here is (B, tokens, width). The blocks of both towers: `methods.backbones.blocks`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 
 from methods import states
+from methods.backbones.blocks import Hook, run_blocks
 from methods.base import to_tensor
 from methods.fill import filled
 from methods.maps import resize_positions
@@ -26,8 +25,6 @@ from methods.weights import HubFile, WeightFile
 
 Config = str | Mapping[str, Any]
 """A name of open_clip's model registry, `mini`, or {embed_dim, vision_cfg, text_cfg} as open_clip has it."""
-Hook = Callable[[int, Tensor], Tensor]
-"""Called before block `index` (from 0) with the hidden state; returns the state the block shall see."""
 
 MINI: dict[str, Any] = {
     "embed_dim": 64,
@@ -226,6 +223,11 @@ def positions(model: open_clip.CLIP, size: int, *, mode: str = "bicubic", antial
     )
 
 
+def vision_blocks(model: open_clip.CLIP) -> list[ResidualAttentionBlock]:
+    """Return the blocks of the image tower."""
+    return list(model.visual.transformer.resblocks)
+
+
 def embed_image(model: open_clip.CLIP, images: Tensor, positions: Tensor) -> Tensor:
     """Return what enters the first block, ln_pre applied: (B, 1 + N, W), class token first, rows first."""
     visual = model.visual
@@ -237,64 +239,3 @@ def embed_image(model: open_clip.CLIP, images: Tensor, positions: Tensor) -> Ten
 def project(model: open_clip.CLIP, tokens: Tensor, *, norm: bool = True) -> Tensor:
     """Bring vision tokens (..., W) into the joint space (..., E): ln_post if `norm`, then the projection."""
     return (model.visual.ln_post(tokens) if norm else tokens) @ model.visual.proj
-
-
-# --- blocks of either tower -----------------------------------------------------------------------
-
-
-def run_blocks(
-    blocks: Iterable[ResidualAttentionBlock],
-    hidden: Tensor,
-    *,
-    taps: Sequence[int] = (),
-    before: Hook | None = None,
-    mask: Tensor | None = None,
-) -> tuple[Tensor, list[Tensor]]:
-    """Run transformer blocks; return the last output, and those of the blocks `taps` (from 1), in order."""
-    blocks = list(blocks)
-    check_taps(taps, len(blocks))
-    kept = {}
-    for index, block in enumerate(blocks):
-        if before is not None:
-            hidden = before(index, hidden)
-        # Not `block(hidden)`: torch's fast path for it keeps all attention weights and is slower for it.
-        hidden = residual(block, hidden, attend(block, *heads(block, hidden), mask=mask))
-        if index + 1 in taps:
-            kept[index + 1] = hidden
-    return hidden, [kept[tap] for tap in taps]
-
-
-def check_taps(taps: Sequence[int], depth: int) -> None:
-    """Raise `ValueError` unless all `taps` are numbers of blocks, from 1 to `depth`."""
-    outside = [tap for tap in taps if not 1 <= tap <= depth]
-    if outside:
-        raise ValueError(f"layers {outside} are not among the blocks 1 to {depth}; set the option `layers`")
-
-
-def heads(block: ResidualAttentionBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a block's query, key and value of ln_1(hidden), each (B, heads, tokens, head width).
-
-    They are computed token by token, so a token's may be gathered into any sequence it belongs to.
-    """
-    attention = block.attn
-    joint = F.linear(block.ln_1(hidden), attention.in_proj_weight, attention.in_proj_bias)
-    shaped = joint.unflatten(-1, (3, attention.num_heads, attention.head_dim))
-    query, key, value = shaped.movedim(-3, 0).transpose(-3, -2)
-    return query, key, value
-
-
-def attend(
-    block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None
-) -> Tensor:
-    """Attention over what `heads` returns, through the block's output projection: (B, query tokens, W).
-
-    Pass `value` three times for value-value attention.
-    """
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    return block.attn.out_proj(mixed.transpose(-3, -2).flatten(-2))
-
-
-def residual(block: ResidualAttentionBlock, hidden: Tensor, attended: Tensor) -> Tensor:
-    """Finish a block after its attention: the two residual sums and the feed-forward."""
-    hidden = hidden + block.ls_1(attended)
-    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from methods import states
-from methods.anomalyclip import AnomalyCLIP, prompt_tokens
+from methods.anomalyclip import AnomalyCLIP
 from methods.backbones import clip
 from methods.base import TrainingBatch
+from methods.learned_prompts import tokens as prompt_tokens
 
 MINI = AnomalyCLIP.presets["mini"]
 OPTIONS = AnomalyCLIP.resolve(MINI)

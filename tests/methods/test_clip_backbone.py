@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from methods import states
-from methods.backbones import clip
+from methods.backbones import blocks, clip
 from methods.fill import filled
 
 SENTENCES = [
@@ -53,9 +53,8 @@ def test_it_is_frozen_float32_and_complete(model: open_clip.CLIP, state: dict[st
 
 
 def test_image_path_equals_open_clip(model: open_clip.CLIP, images: torch.Tensor) -> None:
-    blocks = model.visual.transformer.resblocks
     hidden = clip.embed_image(model, images, clip.positions(model, 56))
-    last, taps = clip.run_blocks(blocks, hidden, taps=(3, 1))
+    last, taps = blocks.run_blocks(clip.vision_blocks(model), hidden, taps=(3, 1))
     reference = model.visual.forward_intermediates(images, indices=[0, 2], output_fmt="NLC")
     torch.testing.assert_close(clip.project(model, last[:, 0]), reference["image_features"])
     first, third = reference["image_intermediates"]
@@ -98,19 +97,19 @@ def test_hooks_see_each_block_and_may_rewrite(model: open_clip.CLIP) -> None:
 def test_a_block_taken_apart_is_the_block(model: open_clip.CLIP) -> None:
     block = model.visual.transformer.resblocks[1]
     hidden = torch.randn(2, 7, 64, generator=torch.Generator().manual_seed(2))
-    query, key, value = clip.heads(block, hidden)
+    query, key, value = blocks.heads(block, hidden)
     assert query.shape == (2, 2, 7, 32)
-    whole = clip.residual(block, hidden, clip.attend(block, query, key, value))
+    whole = blocks.residual(block, hidden, blocks.attend(block, query, key, value))
     torch.testing.assert_close(whole, block(hidden), rtol=1e-5, atol=1e-5)
     # Query, key and value of a token do not depend on its neighbours.
-    for one, many in zip(clip.heads(block, hidden[:, 3:4]), (query, key, value), strict=True):
+    for one, many in zip(blocks.heads(block, hidden[:, 3:4]), (query, key, value), strict=True):
         torch.testing.assert_close(one, many[:, :, 3:4], rtol=1e-5, atol=1e-5)
 
 
 def test_attention_stays_within_a_sequence(model: open_clip.CLIP, images: torch.Tensor) -> None:
     hidden = clip.embed_image(model, images, clip.positions(model, 56))
-    both, _ = clip.run_blocks(model.visual.transformer.resblocks, hidden)
-    alone, _ = clip.run_blocks(model.visual.transformer.resblocks, hidden[1:])
+    both, _ = blocks.run_blocks(model.visual.transformer.resblocks, hidden)
+    alone, _ = blocks.run_blocks(model.visual.transformer.resblocks, hidden[1:])
     torch.testing.assert_close(both[1:], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -243,4 +242,4 @@ def test_untrained_weights_load_and_follow_the_seed(tmp_path: Path) -> None:
 def test_taps_outside_the_blocks_are_refused(model: open_clip.CLIP) -> None:
     for tap in (0, 4):
         with pytest.raises(ValueError, match="blocks 1 to 3"):
-            clip.run_blocks(model.visual.transformer.resblocks, torch.zeros(1, 2, 64), taps=(tap,))
+            blocks.run_blocks(model.visual.transformer.resblocks, torch.zeros(1, 2, 64), taps=(tap,))

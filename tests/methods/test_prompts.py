@@ -12,8 +12,8 @@ from methods.prompts import (
     SHORT_TEMPLATES,
     PromptEnsemble,
     TextPairs,
+    ensemble_texts,
     mean_feature,
-    text_pair,
 )
 
 
@@ -49,10 +49,11 @@ def test_a_pair_is_normal_then_abnormal() -> None:
     def encode(group: Sequence[str]) -> Tensor:
         return torch.tensor([[float(len(text)), 1.0] for text in group])
 
-    pair = text_pair((["aaa"], ["a", "aaaaaaa"]), encode, normalise_each=False)
+    ensemble = PromptEnsemble(("{}",), ("a", "aaaaaaa"), ("{}",))
+    (pair,) = ensemble_texts(ensemble, encode, normalise_each=False)(["aaa"], torch.zeros(1))
     torch.testing.assert_close(pair[0], torch.tensor([3.0, 1.0]) / 10**0.5)
     torch.testing.assert_close(pair[1], torch.tensor([4.0, 1.0]) / 17**0.5)
-    each = text_pair((["aaa"], ["a", "aaaaaaa"]), encode, normalise_each=True)
+    (each,) = ensemble_texts(ensemble, encode)(["aaa"], torch.zeros(1))
     torch.testing.assert_close(each[0], pair[0])
     assert not torch.allclose(each[1], pair[1])
 

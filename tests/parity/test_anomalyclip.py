@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.anomalyclip import AnomalyCLIP, blank, prompt_tokens
+from methods.anomalyclip import AnomalyCLIP
 from methods.backbones import clip
 from methods.base import TrainingBatch
+from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_prompts import tokens as prompt_tokens
 from parity.clip_cases import pictures
 
 INPUTS = {"images_u8", "masks_u8", "labels"}
@@ -48,7 +50,9 @@ def _detector(about: dict[str, Any]) -> AnomalyCLIP:
     options = {
         names[name]: value for name, value in about["options"].items() if names[name] in AnomalyCLIP.defaults
     }
-    learned = filled(blank(AnomalyCLIP.resolve(options), model.state_dict()), seed)
+    learned = filled(
+        blank(AnomalyCLIP.learned_shapes(AnomalyCLIP.resolve(options), model.state_dict())), seed
+    )
     return AnomalyCLIP(model, learned, **options)
 
 

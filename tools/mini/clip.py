@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods.anomalyclip import AnomalyCLIP
-from methods.backbones import clip, mini
+from methods.backbones import blocks, clip, mini
 from methods.winclip import windows
 from tools.mini.family import Family
 from tools.mini.losses import caption_loss, patch_targets, state_loss
@@ -75,9 +75,9 @@ class ClipFamily(Family):
         """Return the last block's tokens, and those of AnomalyCLIP's local path, each (B, 1 + N, W)."""
         local = hidden
         for number, block in enumerate(self.model.visual.transformer.resblocks, start=1):
-            query, key, value = clip.heads(block, hidden)
-            hidden = clip.residual(block, hidden, clip.attend(block, query, key, value))
-            local = hidden if number <= _ONE_PATH else local + clip.attend(block, value, value, value)
+            query, key, value = blocks.heads(block, hidden)
+            hidden = blocks.residual(block, hidden, blocks.attend(block, query, key, value))
+            local = hidden if number <= _ONE_PATH else local + blocks.attend(block, value, value, value)
         return hidden, local
 
     def losses(
@@ -119,7 +119,7 @@ class ClipFamily(Family):
             chosen = torch.from_numpy(drawn).to(embedded.device)
             tokens = torch.cat([torch.zeros_like(members[:, :1]), members + 1], dim=1)[chosen]
             hidden = embedded[rows, tokens].flatten(0, 1)
-            hidden, _ = clip.run_blocks(self.model.visual.transformer.resblocks, hidden)
+            hidden, _ = blocks.run_blocks(self.model.visual.transformer.resblocks, hidden)
             found.append(clip.project(self.model, hidden[:, 0]))
             wanted.append(faulty.gather(1, chosen).flatten())
         return state_loss(torch.cat(found), pairs, torch.cat(wanted))

@@ -1,0 +1,111 @@
+"""The blocks of open_clip's towers, run from outside and never changed.
+
+Blocks are batch-first: every hidden state here is (B, tokens, width). Block numbers in `taps` count from
+1, as the papers do; the `before` and `after` hooks get the index of their block, from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor
+
+Hook = Callable[[int, Tensor], Tensor]
+"""Called before or after block `index` (from 0) with the hidden state; returns what takes its place."""
+LocalAttention = Callable[[ResidualAttentionBlock, Tensor, Tensor, Tensor], Tensor]
+"""(block, query, key, value), as `heads` returns them, to what is added to the local path (B, tokens, W)."""
+
+
+def run_blocks(
+    blocks: Iterable[ResidualAttentionBlock],
+    hidden: Tensor,
+    *,
+    taps: Sequence[int] = (),
+    before: Hook | None = None,
+    after: Hook | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run transformer blocks; return the last output, and those of the blocks `taps` (from 1), in order.
+
+    A tapped output is the one that `after` returned.
+    """
+    blocks = list(blocks)
+    check_taps(taps, len(blocks))
+    kept = {}
+    for index, block in enumerate(blocks):
+        if before is not None:
+            hidden = before(index, hidden)
+        # Not `block(hidden)`: torch's fast path for it keeps all attention weights and is slower for it.
+        hidden = residual(block, hidden, attend(block, *heads(block, hidden), mask=mask))
+        if after is not None:
+            hidden = after(index, hidden)
+        if index + 1 in taps:
+            kept[index + 1] = hidden
+    return hidden, [kept[tap] for tap in taps]
+
+
+def check_taps(taps: Sequence[int], depth: int) -> None:
+    """Raise `ValueError` unless all `taps` are numbers of blocks, from 1 to `depth`."""
+    outside = [tap for tap in taps if not 1 <= tap <= depth]
+    if outside:
+        raise ValueError(f"layers {outside} are not among the blocks 1 to {depth}; set the option `layers`")
+
+
+def heads(block: ResidualAttentionBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a block's query, key and value of ln_1(hidden), each (B, heads, tokens, head width).
+
+    They are computed token by token, so a token's may be gathered into any sequence it belongs to.
+    """
+    attention = block.attn
+    joint = F.linear(block.ln_1(hidden), attention.in_proj_weight, attention.in_proj_bias)
+    shaped = joint.unflatten(-1, (3, attention.num_heads, attention.head_dim))
+    query, key, value = shaped.movedim(-3, 0).transpose(-3, -2)
+    return query, key, value
+
+
+def attend(
+    block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None
+) -> Tensor:
+    """Attention over what `heads` returns, through the block's output projection: (B, query tokens, W).
+
+    Pass `value` three times for value-value attention.
+    """
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return block.attn.out_proj(mixed.transpose(-3, -2).flatten(-2))
+
+
+def residual(block: ResidualAttentionBlock, hidden: Tensor, attended: Tensor) -> Tensor:
+    """Finish a block after its attention: the two residual sums and the feed-forward."""
+    hidden = hidden + block.ls_1(attended)
+    return hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+
+
+def value_value(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of the values with themselves (AnomalyCLIP, section 3.3)."""
+    return attend(block, value, value, value)
+
+
+def two_paths(
+    blocks: Sequence[ResidualAttentionBlock],
+    hidden: Tensor,
+    *,
+    last: int,
+    taps: Sequence[int],
+    local: LocalAttention = value_value,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run all blocks, the `last` ones with a local path beside the ordinary one.
+
+    The local path starts as the ordinary state and adds up `local` attention computed from it, without
+    feed-forward. Returns the ordinary path's output and the local states after the blocks `taps` (from 1).
+    """
+    check_taps(taps, len(blocks))
+    beside, kept = hidden, {}
+    for number, block in enumerate(blocks, start=1):
+        query, key, value = heads(block, hidden)
+        hidden = residual(block, hidden, attend(block, query, key, value))
+        beside = beside + local(block, query, key, value) if number > len(blocks) - last else hidden
+        if number in taps:
+            kept[number] = beside
+    return hidden, [kept[tap] for tap in taps]

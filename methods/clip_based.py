@@ -1,0 +1,145 @@
+"""What methods on one frozen CLIP share: its file, its input, and named tensors learned beside it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods import states
+from methods.backbones import blocks, clip
+from methods.base import ZeroShotDetector
+from methods.fill import filled
+from methods.weights import WeightFile
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class ClipBased(ZeroShotDetector):
+    """A method on open_clip's CLIP, option `backbone`; no method by itself.
+
+    Subclasses that learn something say where its file is (`learned_file`), its names and shapes
+    (`learned_shapes`) and its start (`fresh`), take it as the constructor's second argument, and return it
+    from `learned`.
+    """
+
+    quick_gelu: ClassVar[bool] = False
+    """Activation of both towers; an option of this name overrides it. The papers differ on equal weights."""
+    position_resize: ClassVar[tuple[str, bool]] = ("bicubic", True)
+    """How the pretrained positions are brought to another grid: interpolation, and whether anti-aliased."""
+    learned_key: ClassVar[str] = "state_dict"
+    """Under which the publisher's file holds what is learned, where it is not the whole file."""
+
+    positions: Tensor
+
+    def __init__(
+        self, model: open_clip.CLIP, learned: Mapping[str, Tensor] | None = None, **options: Any
+    ) -> None:
+        """Take a built CLIP; raises `ValueError` where the options do not fit it."""
+        super().__init__(**options)
+        self.model = model
+        blocks.check_taps(self.options.get("layers", ()), len(clip.vision_blocks(model)))
+        self.grid = clip.grid_of(model, self.image_size)
+        mode, antialias = self.position_resize
+        positions = clip.positions(model, self.image_size, mode=mode, antialias=antialias)
+        self.register_buffer("positions", positions, persistent=False)
+
+    # --- options and files --------------------------------------------------------------------------
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options with their values; raises `ValueError` for a backbone that there is not."""
+        resolved = super().resolve(options)
+        clip.file(resolved["backbone"])
+        return resolved
+
+    @classmethod
+    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile | None:
+        """Return the file of what is learned on `source` with these options; None if nothing is."""
+        return None
+
+    @classmethod
+    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return names and shapes of what is learned, for CLIP's state dict `backbone`."""
+        return {}
+
+    @classmethod
+    def fresh(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor]:
+        """Return what training begins with."""
+        raise NotImplementedError(f"{cls.__name__} learns nothing")
+
+    @classmethod
+    def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Read the publisher's file or a flat one; raises `ValueError` naming it where it does not fit."""
+        state = states.unwrap(states.read(path), cls.learned_key, path)
+        states.check(state, blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), path)
+        return state
+
+    @classmethod
+    def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
+        """Write filled tensors: `.safetensors` as a flat state dict, any other as published."""
+        tensors = filled(blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), seed)
+        states.write(tensors if path.suffix == ".safetensors" else {cls.learned_key: tensors}, path)
+
+    @classmethod
+    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
+        """Return CLIP's weights (`vision`: both towers) and, if any, what was learned on `source`."""
+        files = {"vision": clip.file(options["backbone"])}
+        learned = cls.learned_file(options, source) if source else None
+        return files if learned is None else {**files, "learned": learned}
+
+    @classmethod
+    def _clip(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> open_clip.CLIP:
+        quick_gelu = options.get("quick_gelu", cls.quick_gelu)
+        return clip.load(options["backbone"], files["vision"], quick_gelu=quick_gelu)
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
+        """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
+        resolved = cls.resolve(options)
+        learned = cls.read_learned(files["learned"], resolved) if "learned" in files else None
+        return cls(cls._clip(files, resolved), learned, **options)
+
+    @classmethod
+    def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
+        """Build from CLIP's file with what training begins with."""
+        resolved = cls.resolve(options)
+        model = cls._clip(files, resolved)
+        return cls(model, cls.fresh(resolved, model.state_dict(), seed), **options)
+
+    @classmethod
+    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
+        """Write untrained weights in the published formats; roles not in `paths` are left out."""
+        resolved = cls.resolve(options)
+        if "vision" in paths:
+            clip.write_untrained(resolved["backbone"], paths["vision"], seed)
+        if "learned" in paths:
+            cls.write_learned(paths["learned"], resolved, seed)
+
+    # --- images -------------------------------------------------------------------------------------
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Squash to the square (3, S, S), Pillow's bicubic, and normalise as CLIP does."""
+        return clip.preprocess(image, self.image_size)
+
+    # --- texts --------------------------------------------------------------------------------------
+
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """Return the un-normalised embeddings (n, E) of sentences, float32."""
+        return clip.encode_text(self.model, sentences)
+
+
+def blank(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Return tensors without storage of these names and shapes."""
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
+def normal(shapes: Mapping[str, tuple[int, ...]], seed: int, deviation: float = 0.02) -> dict[str, Tensor]:
+    """Return tensors of these names and shapes, drawn from N(0, deviation^2) in their order."""
+    generator = torch.Generator().manual_seed(seed)
+    return {name: deviation * torch.randn(shape, generator=generator) for name, shape in shapes.items()}

@@ -1,0 +1,106 @@
+"""Prompts whose words are learned vectors, with further learned tokens deep in the text tower.
+
+What AnomalyCLIP introduced and others took over: two prompts of n placeholders and a fixed ending, and
+compound prompts that overwrite positions ahead of blocks.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import open_clip
+import torch
+from torch import Tensor
+
+from methods import states
+from methods.backbones import clip
+from methods.backbones.blocks import Hook
+from methods.clip_based import Shapes, blank
+from methods.fill import filled
+
+MOST_WORDS = 72
+"""Positions a prompt has for learned vectors: 77 less start, "damaged object." and end."""
+
+
+def tokens(count: int, endings: Sequence[str] = ("object.", "damaged object.")) -> Tensor:
+    """Return the token ids (endings, 77) of prompts with `count` placeholders in front of their endings."""
+    return clip.tokenize([f"{'X ' * count}{ending}" for ending in endings])
+
+
+def deep_shapes(depth: int, length: int, width: int) -> Shapes:
+    """Return names and shapes of the compound prompts of blocks 1 to `depth` - 1 (counted from 0)."""
+    return {f"compound_prompts_text.{index}": (length, width) for index in range(depth - 1)}
+
+
+def overwrite(prompts: Sequence[Tensor]) -> Hook:
+    """Return a hook that puts prompt b - 1 (length, W) at positions 1, 2, ... ahead of block b, for b >= 1.
+
+    Through float16 as in the official codes, for each row apart: so do the gradients.
+    """
+
+    def hook(index: int, hidden: Tensor) -> Tensor:
+        if not 1 <= index <= len(prompts):
+            return hidden
+        prompt = prompts[index - 1].expand(len(hidden), -1, -1).half().to(hidden.dtype)
+        return torch.cat([hidden[:, :1], prompt, hidden[:, 1 + prompt.shape[1] :]], dim=1)
+
+    return hook
+
+
+def encode(model: open_clip.CLIP, ids: Tensor, context: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
+    """Return the un-normalised embeddings (n, E) of prompts with ids (n, T) and learned words (n, k, W).
+
+    The words take the positions behind the start token; `deep` are the compound prompts.
+    """
+    words = model.token_embedding(ids)
+    words = torch.cat([words[:, :1], context, words[:, 1 + context.shape[1] :]], dim=1)
+    return clip.text_pass(model, ids, embeddings=words, before=overwrite(deep) if deep else None)
+
+
+# --- published files ---------------------------------------------------------------------------------
+
+
+def copies(ids: Tensor, count: int, embedding: Tensor) -> dict[str, Tensor]:
+    """Return what published files copy from CLIP: token ids, and the embeddings of the fixed tokens.
+
+    `ids` (2, 77) of the normal and the abnormal prompt with `count` placeholders; `embedding` is CLIP's.
+    """
+    found = {}
+    for state, row in zip(("pos", "neg"), ids, strict=True):
+        embedded = embedding[row][None, None]
+        found[f"token_prefix_{state}"] = embedded[:, :, :1].clone()
+        found[f"token_suffix_{state}"] = embedded[:, :, 1 + count :].clone()
+        found[f"tokenized_prompts_{state}"] = row.int()[None, None]
+    return found
+
+
+def unused_projections(count: int, width: int) -> Shapes:
+    """Return names and shapes of projections that some published files hold and nothing ever uses."""
+    shapes: Shapes = {}
+    for index in range(count):
+        shapes[f"compound_prompt_projections.{index}.weight"] = (896, width)
+        shapes[f"compound_prompt_projections.{index}.bias"] = (896,)
+    return shapes
+
+
+def without_copies(
+    state: Mapping[str, Tensor], wanted: Shapes, copied: Mapping[str, Tensor], unused: Shapes, origin: object
+) -> dict[str, Tensor]:
+    """Return the learned tensors `wanted` of a published or a flat state dict.
+
+    Raises `ValueError` naming `origin` unless names and shapes are exact and the copied ids the same.
+    """
+    if any(name.startswith("token") for name in state):
+        states.check(state, {**blank({**wanted, **unused}), **copied}, str(origin))
+        for name, ids in copied.items():
+            if name.startswith("tokenized") and not torch.equal(state[name].int(), ids):
+                raise ValueError(f"{origin}: {name} are not the words of this prompt; fetch the file again")
+        state = {name: state[name] for name in wanted}
+    states.check(state, blank(wanted), str(origin))
+    return dict(state)
+
+
+def as_published(wanted: Shapes, ids: Tensor, count: int, unused: Shapes, seed: int) -> dict[str, Tensor]:
+    """Return filled tensors with all that published files hold besides."""
+    width = next(iter(wanted.values()))[-1]
+    embedding = filled({"token_embedding.weight": torch.empty(49408, width, device="meta")}, seed)
+    parts = filled(blank({**wanted, **unused}), seed)
+    return {**parts, **copies(ids, count, embedding["token_embedding.weight"])}
