@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.run.plan import Plan, summary
+from bench.errors import BenchError
+from bench.run.plan import Permissions, Plan, Refusal, summary
 from metrics import memory_estimate
 from tests.bench.conftest import make_mvtec_layout
 
@@ -56,6 +57,23 @@ def test_the_summary_counts_cells_and_images(plan_for: Planner, uneven: Path) ->
     mebibytes = round(plan.metrics_memory() / 2**20)
     assert text[3] == f"  metrics need at most {mebibytes} MiB beside the model"
     assert summary(Plan()) == "0 cells wanted, 0 here already, 0 to compute (0 images)"
+
+
+def test_the_summary_tells_refusals_and_warnings() -> None:
+    plan = Plan(refused=(Refusal("vand", "visa", "weights missing"),), warnings=("visa: a mask is grey",))
+    assert summary(plan).splitlines()[1:] == [
+        "refused: vand on visa: weights missing", "warning: visa: a mask is grey"
+    ]  # fmt: skip
+
+
+def test_nothing_is_allowed_unless_said() -> None:
+    assert Permissions() == Permissions(seen=False, partial=False)
+
+
+@pytest.mark.parametrize(("index", "count"), [(0, 3), (4, 3), (-1, 3), (1, 0)])
+def test_shards_are_counted_from_one(index: int, count: int) -> None:
+    with pytest.raises(BenchError, match=f"--shard {index}/{count}: the first number goes from 1 to {count}"):
+        Plan().shard(index, count)
 
 
 def test_a_limit_takes_evenly_spaced_images(plan_for: Planner, uneven: Path) -> None:

@@ -233,7 +233,8 @@ def test_a_protocol_without_width_or_thresholds_says_so() -> None:
     two_levels[0, 5:, :] = 1  # more than 0.3 of the normal pixels
     assert report(two_levels, masks).reasons == {"pixel_aupro": "no width"}
     extremes = np.where(masks, np.float32(3e38), np.float32(-3e38))
-    assert report(extremes, masks).reasons == {"pixel_aupro": "score range beyond float32"}
+    with np.errstate(all="raise"):
+        assert report(extremes, masks).reasons == {"pixel_aupro": "score range beyond float32"}
     assert report(extremes, masks).values["pixel_aupro_exact"] == 1.0
 
 
@@ -338,6 +339,12 @@ def test_few_thresholds_are_fewer_than_twenty_or_none_near_the_limit() -> None:
     assert few(200, 0.2)
     assert Protocol(None).few_thresholds
     assert Protocol(None).largest_fpr == 0.0
+
+
+def test_an_area_of_nothing_has_no_sign() -> None:
+    scores = np.linspace(0, 1, 100, dtype=np.float32)[None, None]
+    masks = (scores == 0).astype(np.uint8)
+    assert str(report(scores, masks).values["pixel_aupro"]) == "0.0"
 
 
 @pytest.mark.parametrize("mode", ["exact", "streaming"])
