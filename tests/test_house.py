@@ -16,7 +16,6 @@ LONGEST = 300
 LONGER_FOR_A_REASON = {
     "datasets/catalog.py": "a table of facts: one entry for each of the fourteen datasets",
     "methods/adaclip.py": "one paper, one file: two prompted towers and their many learned parts",
-    "methods/anomalyclip.py": "one paper, one file",
     "methods/tipsomaly.py": "one paper, one file, with its sentences",
 }
 """File -> why it is better long than split."""
