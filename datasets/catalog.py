@@ -31,7 +31,7 @@ _ENTRIES = (
     Dataset(
         key="mvtec",
         title="MVTec",
-        aliases=("MVTec AD", "MVTec-AD", "mvtec_anomaly_detection"),
+        aliases=("MVTec AD", "MVTec-AD", "mvtec_anomaly_detection", "mvdataset"),
         domain="industrial",
         levels=_BOTH,
         classes=_classes(
@@ -56,7 +56,7 @@ _ENTRIES = (
     Dataset(
         key="visa",
         title="VisA",
-        aliases=("VisA_20220922",),
+        aliases=("VisA_20220922", "VisA_pytorch"),
         domain="industrial",
         levels=_BOTH,
         classes=_classes(
@@ -97,7 +97,7 @@ _ENTRIES = (
     Dataset(
         key="btad",
         title="BTAD",
-        aliases=("BTech", "BTech_Dataset_transformed"),
+        aliases=("BTech", "BTech_Dataset_transformed", "BTech_Dataset"),
         domain="industrial",
         levels=_BOTH,
         classes=_classes(_01=(21, 49), _02=(30, 200), _03=(400, 41)),
@@ -229,7 +229,7 @@ _ENTRIES = (
     Dataset(
         key="br35h",
         title="Br35H",
-        aliases=("Br35h_anomaly_detection",),
+        aliases=("Br35h_anomaly_detection", "br35"),
         domain="medical",
         levels=("image",),
         classes=_one("brain", "br35h", 1500, 1500),
@@ -243,7 +243,7 @@ _ENTRIES = (
     Dataset(
         key="isic",
         title="ISIC",
-        aliases=("ISIC 2016", "ISBI"),
+        aliases=("ISIC 2016", "ISBI", "ISBI2016"),
         domain="medical",
         levels=("pixel",),
         classes=_one("skin", "isic", 0, 379),
@@ -270,11 +270,12 @@ _ENTRIES = (
         levels=("pixel",),
         classes=_one("colon", "ColonDB", 0, 380),
         folders=("cvc_colondb", "cvc-colondb", "colondb"),
-        raw=Raw("pairs", ("CVC-ColonDB",), (("images", "masks"),)),
+        raw=Raw("pairs", ("CVC-ColonDB",), (("images", "masks"),), mask_prefix="p"),
         licence="not verified",
         homepage="http://mv.cvc.uab.es/projects/colon-qa/cvccolondb",
         archives=(Archive("Polyp_DataSet.zip", _FIGSHARE),),
-        how_to_get="Download Polyp_DataSet.zip from figshare (article 21221579).",
+        how_to_get="Download Polyp_DataSet.zip from figshare (article 21221579), or the official archive of "
+        "N.tiff, pN.tiff (masks) and cpN.tiff (contours, not used) from the homepage; unpack a .rar first.",
     ),
     Dataset(
         key="cvc_clinicdb",

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from datasets.counts import ClassCount
 from datasets.files import printable, sha256_of
@@ -13,6 +15,7 @@ from datasets.samples import Folder, Sample
 from datasets.truth import KINDS, read_truth
 
 _LISTS = Path(__file__).parent / "name_lists.json"
+_NUMBERED = re.compile(r"(.*?)(\d+)([^/\d]*)")
 _SHOWN = 5  # examples printed of each kind of finding
 TITLES = {
     "missing": "missing files",
@@ -36,7 +39,10 @@ class NameList:
     """`images`, `masks`, or `normal stems` / `anomalous stems`: names without folder and extension."""
     names: int
     expected: int
-    matches: bool
+    matches: bool | None
+    """None: the files have other extensions, so that the names cannot be compared."""
+    differs: str = ""
+    """Which names are unlike, as far as that can be told without the list itself."""
 
 
 @dataclass
@@ -172,9 +178,46 @@ def _name_lists(folder: Folder) -> tuple[NameList, ...]:
         same_tree = any(PurePosixPath(name).parent in folders for name in own)
         if not same_tree or listed.get("protocol", folder.protocol) != folder.protocol:
             continue
-        digest = hashlib.sha256("".join(f"{name}\n" for name in own).encode()).hexdigest()
-        found.append(NameList(listed["of"], len(own), listed["count"], digest == listed["sha256"]))
+        matches = _compare_names(own, listed)
+        differs = _odd_names(own, listed) if matches is False else ""
+        found.append(NameList(listed["of"], len(own), listed["count"], matches, differs))
     return tuple(found)
+
+
+def _compare_names(own: list[str], listed: dict[str, Any]) -> bool | None:
+    """Compare sorted names with a list of which the digest is known; another extension is no difference."""
+    ends = [PurePosixPath(listed[end]) for end in ("first", "last")]
+    alike = sorted(str(PurePosixPath(name).with_suffix(ends[0].suffix)) for name in own)
+    for names in (own, alike):
+        text = "".join(f"{name}\n" for name in names)
+        if hashlib.sha256(text.encode()).hexdigest() == listed["sha256"]:
+            return True
+    named = {str(PurePosixPath(name).with_suffix("")): PurePosixPath(name).suffix for name in own}
+    return None if any(named.get(str(it.with_suffix("")), it.suffix) != it.suffix for it in ends) else False
+
+
+def _odd_names(own: list[str], listed: dict[str, Any]) -> str:
+    """Return the names that stand out: other ends than the list's, names unlike their neighbours', gaps."""
+    odd = [
+        f"the {end} is {name}, not {listed[end]}"
+        for end, name in (("first", own[0]), ("last", own[-1]))
+        if name != listed[end]
+    ]
+    shapes: dict[tuple[str, str], dict[int, str]] = {}
+    for name in own:
+        if match := _NUMBERED.fullmatch(name):
+            shapes.setdefault((match[1], match[3]), {})[int(match[2])] = match[2]
+        else:
+            odd.append(f"{name} has no number")
+    for (before, after), names in shapes.items():
+        gaps = sorted(set(range(min(names), max(names))) - set(names))
+        if len(names) == 1 < len(own):
+            odd.append(f"{before}{names.popitem()[1]}{after} is named unlike the others")
+        elif len(gaps) <= len(names) // 10:
+            width = min(map(len, names.values()))
+            odd += [f"{before}{gap:0{width}}{after} is absent" for gap in gaps]
+    shown = "; ".join(odd[:_SHOWN]) + (f"; and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else "")
+    return shown or "which one is unlike, only the digest of the list could tell"
 
 
 def _lines(report: CheckReport) -> Iterator[str]:
@@ -185,8 +228,12 @@ def _lines(report: CheckReport) -> Iterator[str]:
     yield from _count_lines(report)
     for listed in report.name_lists:
         if listed.names == listed.expected:  # else the counts say it already
-            result = "those of the complete set" if listed.matches else "NOT those of the complete set"
-            yield f"names of {listed.names} {listed.of}: {result}"
+            results = {
+                True: "those of the complete set",
+                False: f"NOT those of the complete set: {listed.differs}",
+                None: "not compared, for their extensions are not the complete set's",
+            }
+            yield f"names of {listed.names} {listed.of}: {results[listed.matches]}"
     for data in folder.classes if folder.entry else ():  # an own folder's warnings say so
         reasons = {"image": data.no_image_level, "pixel": data.no_pixel_level}
         for level in folder.levels:

@@ -54,6 +54,8 @@ class Raw:
     """Usual names of the unpacked folder."""
     pairs: tuple[tuple[str, str], ...] = ()
     """For layout `pairs`: alternatives of (image folder, mask folder)."""
+    mask_prefix: str | None = None
+    """For layout `pairs`: images N and masks <prefix>N may lie in one folder, among other files."""
 
 
 @dataclass(frozen=True)

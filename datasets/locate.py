@@ -76,6 +76,9 @@ def _under(data_root: Path, entry: Dataset, name: str) -> Path:
     for wanted in names:
         if found := child(data_root, wanted):
             return found
+    alike = [it for it in subfolders(data_root) if name == entry.key and _named(it.name) is entry]
+    if alike:
+        return alike[0]
     others = [folder.name for folder in subfolders(data_root) if folder.name.startswith(f"{entry.key}_")]
     hint = f" ({', '.join(others)} holds another protocol)" if others else ""
     raise FileNotFoundError(

@@ -9,7 +9,7 @@ from tabulate import tabulate
 import metrics
 from bench.cli.common import add_methods_path, add_roots
 from bench.errors import unknown
-from datasets.catalog import CATALOG, GROUPS
+from datasets.catalog import CATALOG, GROUPS, Dataset
 from datasets.catalog import find as find_dataset
 from methods import registry
 from methods.card import Card, Option, as_typed
@@ -129,6 +129,23 @@ def _allowed(option: Option) -> str:
     return f"{kind}, such as {used}" if kind and used.strip() else kind
 
 
+def _size(entry: Dataset) -> str:
+    """Return the numbers of test images by protocol, as far as somebody verified them."""
+    parts = []
+    for protocol in entry.protocols or (None,):
+        pairs = entry.expected(protocol.key if protocol else None).values()
+        known = [
+            (normal, anomalous) for normal, anomalous in pairs if normal is not None and anomalous is not None
+        ]
+        total = (sum(normal for normal, _ in known), sum(anomalous for _, anomalous in known))
+        complete = len(known) == len(pairs)
+        if protocol and protocol.total:
+            total, complete = protocol.total, True
+        numbers = f"{total[0]} normal, {total[1]} anomalous" if complete else "not known"
+        parts.append(f"{protocol.key}: {numbers}" if protocol else numbers)
+    return "; ".join(parts)
+
+
 def _dataset(key: str) -> str:
     entry = CATALOG[key]
     facts = [
@@ -138,8 +155,14 @@ def _dataset(key: str) -> str:
         ("protocols", ", ".join(protocol.key for protocol in entry.protocols)),
         ("licence", entry.licence),
         ("homepage", entry.homepage),
+        *(("address", f"{archive.name}: {archive.url}") for archive in entry.archives),
         ("how to get it", entry.how_to_get),
-        ("also called", ", ".join(entry.aliases)),
+        ("test images", _size(entry)),
+        (
+            "disk",
+            "images used as they are become links: no further space on the disk they are unpacked on",
+        ),
+        ("also called", ", ".join(dict.fromkeys((*entry.aliases, *entry.folders)))),
     ]
     classes = [
         (each.key, each.prompts["anomalyclip"], each.prompts["adaclip"], each.normal, each.anomalous)
@@ -147,7 +170,13 @@ def _dataset(key: str) -> str:
     ]
     return (
         f"{key}\n"
-        + tabulate([fact for fact in facts if fact[1]], tablefmt="plain", maxcolwidths=[None, 90])
+        + tabulate(
+            [fact for fact in facts if fact[1]],
+            tablefmt="plain",
+            maxcolwidths=[None, 90],
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         + "\n\n"
         + tabulate(
             classes, headers=("class", "prompt name", "adaclip's", "normal", "anomalous"), missingval="?"

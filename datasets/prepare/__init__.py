@@ -79,6 +79,7 @@ def prepare(
     try:
         source = raw
         if raw.is_file():
+            _refuse_foreign_archive(raw)
             source = work / "unpacked"
             unpack(raw, source)
         layout, folder = _find_layout(source, raw, entry)
@@ -117,6 +118,15 @@ def _remove_leftovers(data_root: Path) -> None:
         except (Timeout, OSError):
             continue
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _refuse_foreign_archive(raw: Path) -> None:
+    with raw.open("rb") as file:
+        start = file.read(6)
+    if start.startswith((b"Rar!", b"7z\xbc\xaf\x27\x1c")) or raw.suffix.lower() in (".rar", ".7z"):
+        raise ValueError(
+            f"{raw}: rar and 7z archives are not opened here; unpack it (unar, 7z x) and give the folder"
+        )
 
 
 def _find_layout(source: Path, raw: Path, entry: Dataset) -> tuple[ModuleType, Path]:

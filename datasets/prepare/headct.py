@@ -39,7 +39,7 @@ def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
 def _read_labels(path: Path) -> dict[int, int]:
     # Columns by position: the published header has a blank in front of its second name.
     labels = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, skipinitialspace=True)
         next(rows, None)
         for row in rows:

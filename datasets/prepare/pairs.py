@@ -1,4 +1,4 @@
-"""Data sets that are a folder of anomalous images and a folder of their masks."""
+"""Datasets that are anomalous images and their masks, in two folders or numbered in one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,27 +11,45 @@ from datasets.schema import Record
 
 def shape(entry: Dataset) -> str:
     """Say what `fits` looks for."""
-    return " or ".join(f"{images}/ and {masks}/" for images, masks in entry.raw.pairs)
+    shapes = [f"{images}/ and {masks}/" for images, masks in entry.raw.pairs]
+    if entry.raw.mask_prefix:
+        shapes.append(f"N.tiff beside {entry.raw.mask_prefix}N.tiff")
+    return " or ".join(shapes)
 
 
 def fits(folder: Path, entry: Dataset) -> bool:
-    """Say whether one of the data set's pairs of folders is there."""
-    return _folders(folder, entry) is not None
+    """Say whether images and masks are there, in folders of their own or in one."""
+    return _folders(folder, entry) is not None or bool(_flat(folder, entry)[1])
 
 
 def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
     """Yield all images; raises `ValueError` for an image without a mask, or a mask without an image."""
     found = _folders(folder, entry)
-    if found is None:
-        raise ValueError(f"{folder}: no {shape(entry)}")
-    images = images_in(found[0])
-    masks = pair_masks(images, images_in(found[1]))
+    if found:
+        images, names = images_in(found[0]), (found[0].name, found[1].name)
+        masks = pair_masks(images, images_in(found[1]))
+    else:
+        images, masks = _flat(folder, entry)
+        names = ("images", "masks")
     bare = [image for image in images if image not in masks]
     if bare:
-        raise ValueError(f"{bare[0]}: no mask in {found[1]} ({len(bare)} such); restore the masks")
+        place = found[1] if found else folder
+        raise ValueError(f"{bare[0]}: no mask in {place} ({len(bare)} such); restore the masks")
     for image, mask in masks.items():
-        paths = (f"{found[0].name}/{image.name}", f"{found[1].name}/{mask.name}")
+        mask_name = mask.name if found else image.stem + mask.suffix
+        paths = (f"{names[0]}/{image.name}", f"{names[1]}/{mask_name}")
         yield Item("test", Record(*paths, entry.classes[0].key, "", 1), image, mask)
+
+
+def _flat(folder: Path, entry: Dataset) -> tuple[list[Path], dict[Path, Path]]:
+    """Return the numbered images right in `folder`, and image -> mask; other files are left alone."""
+    if entry.raw.mask_prefix is None:
+        return [], {}
+    files = images_in(folder)
+    images = [path for path in files if path.stem.isdecimal()]
+    masks = {path.stem: path for path in files}
+    pairs = {image: masks.get(f"{entry.raw.mask_prefix}{image.stem}") for image in images}
+    return images, {image: mask for image, mask in pairs.items() if mask}
 
 
 def _folders(folder: Path, entry: Dataset) -> tuple[Path, Path] | None:

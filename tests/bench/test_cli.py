@@ -15,6 +15,7 @@ from bench.cli import VERBS, main
 from bench.demo.standin import stand_in_folders
 from bench.run.protocol import parse_methods
 from bench.store.cells import CellStore
+from datasets.catalog import CATALOG
 from methods import registry
 from tests.bench.conftest import make_mvtec_layout
 
@@ -283,3 +284,25 @@ def test_shards_together_are_the_whole(tmp_path: Path) -> None:
             == 0
         )
     assert len(list(CellStore(tmp_path / "r" / "runs"))) == 4
+
+
+def test_a_protocol_is_named_as_everywhere(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in_folders(tmp_path / "s", keys=("ksdd",), scale="tiny")
+    raw = tmp_path / "s" / "raw"
+    assert run("prepare", "ksdd:whole", "--from", raw, "--data-root", "data") == 0
+    assert (tmp_path / "data" / "ksdd_whole" / "meta.json").is_file()
+    assert run("prepare", "ksdd:whole", "--from", raw, "--protocol", "thirds", "--data-root", "other") == 2
+    assert "name one protocol" in capsys.readouterr().err
+    assert run("prepare", "medical", "--from", raw) == 2
+    assert "a group; prepare its datasets one by one" in capsys.readouterr().err
+
+
+def test_list_shows_the_address_it_speaks_of(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", "mvtec") == 0
+    shown = capsys.readouterr().out
+    assert CATALOG["mvtec"].archives[0].url in shown, "in one piece, to be copied"
+    assert "467 normal, 1258 anomalous" in shown
+    assert run("list", "dagm") == 0
+    assert "test: 6996 normal, 1054 anomalous; balanced: 2100 normal" in capsys.readouterr().out

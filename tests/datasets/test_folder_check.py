@@ -122,7 +122,10 @@ def test_a_complete_folder_is_called_complete(tmp_path: Path) -> None:
     report = check(folder)
     assert report.complete and report.ok
     assert "counts: complete" in str(report)
-    assert "names of 253 images: NOT those of the complete set" in str(report)
+    assert (
+        "names of 253 images: NOT those of the complete set: the first is no/0.png, not no/1 no.jpeg"
+        in str(report)
+    )
 
 
 @pytest.mark.parametrize("key", ["mvtec", "isic"])
@@ -135,3 +138,55 @@ def test_parts_are_called_partial(tmp_path: Path, key: str) -> None:
     assert str(report).endswith("result: sound, partial")
     if key == "mvtec":
         assert "zipper: 0 of 32 normal, 0 of 119 anomalous" in folder.differences
+
+
+@pytest.mark.parametrize(
+    ("rename", "says"),
+    [
+        ({}, "names of 380 images: those of the complete set"),
+        (
+            {f"images/{index}.png": f"images/{index}.tif" for index in range(1, 381)},
+            "images: those of the complete",
+        ),
+        (
+            {"images/17.png": "images/381.png"},
+            "images: NOT those of the complete set: images/17.png is absent",
+        ),
+        (
+            {"images/17.png": "images/17b.png"},
+            "images/17.png is absent; images/17b.png is named unlike the others",
+        ),
+        ({"images/1.png": "images/one.png"}, "images/one.png"),
+        ({"images/99.png": "images/99.jpg"}, "names of 380 images: those of the complete set"),
+    ],
+)
+def test_names_that_differ_are_named_and_another_extension_is_none(
+    tmp_path: Path, rename: dict[str, str], says: str
+) -> None:
+    (tmp_path / "cvc_colondb" / "images").mkdir(parents=True)
+    (tmp_path / "cvc_colondb" / "masks").mkdir()
+    for index in range(1, 381):
+        for folder in ("images", "masks"):
+            name = f"{folder}/{index}.png"
+            (tmp_path / "cvc_colondb" / rename.get(name, name)).touch()
+    for name in rename.values():  # the mask goes with its image
+        was = next(old for old, new in rename.items() if new == name).replace("images", "masks")
+        path = tmp_path / "cvc_colondb" / was
+        path.rename(path.with_stem(Path(name).stem))
+    folder = open_dataset(prepare("cvc_colondb", tmp_path / "cvc_colondb", tmp_path / "data"))
+    report = str(check(folder, deep=False))
+    assert says in report
+    assert ("NOT those" in report) == any(Path(old).stem != Path(new).stem for old, new in rename.items())
+
+
+def test_names_with_several_extensions_are_not_compared_when_converted(tmp_path: Path) -> None:
+    for number, normal, anomalous in (("01", 21, 49), ("02", 30, 200), ("03", 400, 41)):
+        for species, count in (("ok", normal), ("ko", anomalous)):
+            for index in range(count):
+                for part in ("test", "ground_truth") if species == "ko" else ("test",):
+                    path = tmp_path / "btad" / number / part / species / f"{index:04}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+    report = str(check(open_dataset(prepare("btad", tmp_path / "btad", tmp_path / "data")), deep=False))
+    assert "names of 741 images: not compared, for their extensions are not the complete set's" in report
+    assert "NOT those" not in report

@@ -13,7 +13,7 @@ from datasets.check import check
 from datasets.images import read_image, read_mask
 from datasets.meta import Folder, Sample, open_dataset
 from datasets.prepare import prepare
-from tests.datasets.imitation import LAYOUTS, WIDTH, build, pixels, write_image
+from tests.datasets.imitation import LAYOUTS, WIDTH, build, pixels, write_image, write_mask
 
 KEYS = {layout: layout.removesuffix("_official") for layout in LAYOUTS}
 
@@ -376,3 +376,42 @@ def test_stand_in_data_stays_marked(tmp_path: Path) -> None:
 def test_imitations_are_not_square() -> None:
     # Guards the tests above: a swapped width and height must show.
     assert pixels(Path("a/b/c")).shape[1] == WIDTH != pixels(Path("a/b/c")).shape[0]
+
+
+def test_colondb_as_its_own_archive_has_it(tmp_path: Path) -> None:
+    raw = tmp_path / "CVC-ColonDB"
+    for index in range(1, 6):
+        suffix = "tif" if index == 3 else "tiff"
+        write_image(raw / f"{index}.{suffix}", "PNG", "RGB")
+        write_image(raw / f"cp{index}.tiff", "PNG", "RGB")
+        write_mask(raw / f"p{index}.tiff", {"values": [0, 255], "mode": "L", "format": "TIFF"})
+    (raw / "README").write_text("Original images: frame_number.tiff")
+    folder = open_dataset(prepare("cvc_colondb", tmp_path, tmp_path / "data"))
+    (data,) = folder.classes
+    assert (data.normal, data.anomalous) == (0, 5)
+    assert {it.name: it.mask and it.mask.name for it in data.samples}["images/3.tif"] == "3.tiff"
+    assert all(read_mask(it.mask).sum() == 18 for it in data.samples if it.mask)
+    (raw / "p2.tiff").unlink()
+    with pytest.raises(ValueError, match=r"2\.tiff: no mask in .*CVC-ColonDB \(1 such\)"):
+        prepare("cvc_colondb", raw, tmp_path / "again")
+
+
+@pytest.mark.parametrize("name", ["x.rar", "x.7z", "renamed.zip"])
+def test_rar_and_7z_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"Rar!\x1a\x07\x00" + bytes(64))
+    with pytest.raises(ValueError, match=r"unpack it .* and give the folder"):
+        prepare("cvc_clinicdb", tmp_path / name, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("folder", "key"),
+    [("mvdataset", "mvtec"), ("br35", "br35h"), ("SDD", "ksdd"), ("KolektorSDD", "ksdd"), ("Visa", "visa"),
+     ("BTech_Dataset", "btad"), ("CVC-ColonDB", "cvc_colondb"), ("dtd", "dtd_synthetic"),
+     ("head_ct", "headct"), ("brain_mri", "brainmri"), ("ISBI", "isic"), ("TN3K", "tn3k")],
+)  # fmt: skip
+def test_the_fields_folder_names_are_found(tmp_path: Path, folder: str, key: str) -> None:
+    cls = CATALOG[key].classes[0].key
+    write_image(tmp_path / folder / cls / "test/good/0.png", "PNG", "RGB")
+    write_image(tmp_path / folder / cls / "test/bad/0.png", "PNG", "RGB")
+    assert open_dataset(key, tmp_path).entry is CATALOG[key]
+    assert open_dataset(tmp_path / folder).entry is CATALOG[key]
