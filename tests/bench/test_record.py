@@ -64,6 +64,10 @@ def test_every_entry_of_a_cell(run: Callable[..., Any], plan_for: Planner) -> No
     assert {name: cell[name] for name in same} == same
     assert list(cell["metrics"]) == list(metrics.METRICS)
     assert all(0 <= value <= 1 for value in cell["metrics"].values())
+    assert not cell["remarks"]
+    assert {"pixel_aupro_thresholds", "pixel_aupro_largest_fpr", "pixel_f1max_threshold"} < set(
+        cell["details"]
+    )
     assert cell["details"]["image_count"] == 8
     assert cell["details"]["pixel_images"] == 8
     assert cell["details"]["overlap_images"] == 0
