@@ -6,18 +6,19 @@ exact GELU, as in the official code, though its weights were trained with QuickG
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from methods import states
-from methods.backbones import blocks, clip
-from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
+from methods.backbones import clip
+from methods.backbones.blocks import run_blocks
+from methods.base import Features, Prediction, TrainingBatch
+from methods.clip_based import ClipBased, Shapes, blank
 from methods.fill import filled
 from methods.learning import Recipe, Stage, dice, focal, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
@@ -30,8 +31,6 @@ from methods.prompts import (
     mean_feature,
 )
 from methods.weights import HubFile, WeightFile
-
-# --- what is learned, and the published files --------------------------------------------------------
 
 _MIRROR = ("cubert-gmbh/adaclip", "16153b4ba74c2fe54a99679fc2e1b1e29993dc3f")  # repository, revision
 _DRIVE = "https://drive.google.com/file/d"
@@ -48,234 +47,9 @@ _PUBLISHED = {  # source: file, its id at the authors' drive, SHA-256 as the mir
     ),
 }
 _ALL_PROMPTS = {"prompting_branch": "VL", "prompting_type": "SD"}
-
-
-def learned_file(options: Mapping[str, Any], defaults: Mapping[str, Any], source: str | None) -> WeightFile:
-    """Return the file of what was learned on `source` with the options; the authors published two.
-
-    A published file serves every choice among its prompts. Own ones are kept apart by what they learned.
-    """
-    backbone = options["backbone"]
-    sizes = {name: options[name] for name in ("prompting_depth", "prompting_length")}
-    if source in _PUBLISHED and {"backbone": backbone, **sizes}.items() <= defaults.items():
-        file, drive, digest = _PUBLISHED[source]
-        return WeightFile(
-            name=f"adaclip/{backbone}/trained_on_{source}.pth",
-            hub=HubFile(_MIRROR[0], file, _MIRROR[1]),
-            rough_size=42_700_000,
-            sha256=digest,
-            digest_by_third_party=True,
-            by_hand=f"{file} from the authors' drive, {_DRIVE}/{drive}/view",
-            licence="none stated; the code is MIT",
-        )
-    learned = {**sizes, **{name: options[name] for name in _ALL_PROMPTS}}
-    usual = learned.items() <= defaults.items()
-    kind = "" if usual else "_".join(str(value) or "none" for value in learned.values()) + "/"
-    return WeightFile(
-        name=f"adaclip/{backbone}/{kind}trained_on_{source}.safetensors",
-        trained_here=True,
-    )
-
-
-def learned_shapes(options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return published names and shapes of what the options learn, for CLIP's state dict `backbone`."""
-    wide, joint = backbone["visual.proj"].shape
-    towers = {"L": ("text", backbone["text_projection"].shape[0]), "V": ("visual", wide)}
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def linear(name: str, inner: int, outer: int) -> None:
-        shapes[f"clip_model.{name}.weight"] = (outer, inner)
-        shapes[f"clip_model.{name}.bias"] = (outer,)
-
-    for tower, width in (towers[letter] for letter in options["prompting_branch"]):
-        if "S" in options["prompting_type"]:
-            for block in range(options["prompting_depth"]):
-                name = f"clip_model.{tower}_prompter.static_prompts.{block}"
-                shapes[name] = (options["prompting_length"], width)
-        if "D" in options["prompting_type"]:
-            for token in range(options["prompting_length"]):
-                linear(f"dynamic_{tower}_prompt_generator.head.{token}", joint, width)
-    for level in range(len(options["layers"])):
-        linear(f"patch_token_layer.head.{level}", wide, joint)
-    linear("cls_token_layer.head.0", joint, joint)
-    return shapes
-
-
-def blank(
-    options: Mapping[str, Any], backbone: Mapping[str, Tensor], *, all_prompts: bool = False
-) -> dict[str, Tensor]:
-    """Return `learned_shapes` as tensors without storage; `all_prompts` as in the published files."""
-    shapes = learned_shapes({**options, **_ALL_PROMPTS} if all_prompts else options, backbone)
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def check(
-    learned: Mapping[str, Tensor],
-    options: Mapping[str, Any],
-    backbone: Mapping[str, Tensor],
-    origin: str | Path,
-) -> None:
-    """Raise `ValueError` naming `origin` unless `learned` fits; it may hold prompts the options leave out."""
-    needed, every = learned_shapes(options, backbone), blank(options, backbone, all_prompts=True)
-    states.check(learned, {name: every[name] for name in every if name in {*needed, *learned}}, origin)
-
-
-def fresh(options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Return what training begins with: static prompts N(0, 0.02^2), linear layers as torch has them."""
-    generator, shapes = torch.Generator().manual_seed(seed), learned_shapes(options, backbone)
-    tensors = {}
-    for name, shape in shapes.items():
-        if "static_prompts" in name:
-            tensors[name] = 0.02 * torch.randn(shape, generator=generator)
-        else:
-            inner = shapes[name.removesuffix("bias").removesuffix("weight") + "weight"][1]
-            tensors[name] = torch.empty(shape).uniform_(-(inner**-0.5), inner**-0.5, generator=generator)
-    return tensors
-
-
-# --- the prompted towers -----------------------------------------------------------------------------
+_TOWERS = {"L": "text", "V": "visual"}
 
 ENSEMBLE = PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, SHORT_TEMPLATES)
-
-
-class PromptedTowers(nn.Module):
-    """A CLIP with static prompts, which are learned, and dynamic ones, made of the image by learned layers.
-
-    `learned` are the tensors by their published names; `options` are AdaCLIP's, all of them.
-    """
-
-    positions: Tensor
-
-    def __init__(
-        self, model: open_clip.CLIP, learned: Mapping[str, Tensor], options: Mapping[str, Any]
-    ) -> None:
-        super().__init__()
-        self.model, self.options = model, options
-        where = clip.positions(model, options["image_size"], mode="bicubic", antialias=False)
-        self.register_buffer("positions", where, persistent=False)
-        names = learned_shapes(options, model.state_dict())
-        self.tensors = nn.ParameterDict(
-            {name.replace(".", "/"): learned[name].detach().float().clone() for name in names}
-        )
-        self._texts: tuple[object, TextPairs] | None = None
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Return what is trained and saved, under the published names."""
-        return {name.replace("/", "."): tensor for name, tensor in self.tensors.items()}
-
-    def linear(self, name: str, values: Tensor) -> Tensor:
-        """Send values (..., inner) through the learned layer `name`."""
-        learned = self.learned()
-        return F.linear(values, learned[f"clip_model.{name}.weight"], learned[f"clip_model.{name}.bias"])
-
-    # --- prompts ------------------------------------------------------------------------------------
-
-    def dynamic_tokens(self, tower: str, plain: Tensor | None) -> Tensor | None:
-        """Return the tokens (B, L, W) made from plain embeddings (B, E) for a tower (`visual`, `text`).
-
-        They are the same for all blocks. None where the options have none.
-        """
-        if plain is None or {"text": "L", "visual": "V"}[tower] not in self.options["prompting_branch"]:
-            return None
-        generator = f"dynamic_{tower}_prompt_generator.head"
-        tokens = range(self.options["prompting_length"])
-        return torch.stack([self.linear(f"{generator}.{token}", plain) for token in tokens], dim=1)
-
-    def _prompt(self, tower: str, block: int, dynamic: Tensor | None, like: Tensor) -> Tensor:
-        # For every row of `like`; `dynamic` (n, L, W) is repeated where there are several rows to an image.
-        parts = []
-        if "S" in self.options["prompting_type"]:
-            static = self.learned()[f"clip_model.{tower}_prompter.static_prompts.{block}"]
-            parts.append(static.expand(len(like), -1, -1))
-        if dynamic is not None:
-            parts.append(dynamic.repeat_interleave(len(like) // len(dynamic), dim=0))
-        # Through float16 as in the official code, for each row apart: so do the gradients.
-        return torch.stack(parts).sum(dim=0).half().to(like.dtype)
-
-    # --- images -------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def plain(self, images: Tensor) -> Tensor:
-        """Return the embeddings (B, E) of the unprompted pass, not normalised; none (0, E) if unneeded."""
-        if "D" not in self.options["prompting_type"] or not self.options["prompting_branch"]:
-            return images.new_empty(0, self.model.visual.output_dim)
-        hidden = clip.embed_image(self.model, images, self.positions)
-        hidden, _ = blocks.run_blocks(clip.vision_blocks(self.model), hidden)
-        return clip.project(self.model, hidden[:, 0]).float()
-
-    def look(self, images: Tensor, plain: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """Return embeddings (B, E), not normalised, and patch tokens (B, N, W) of the layers, float32.
-
-        Prompts are appended behind the patches, replaced before each prompted block, and left out again.
-        """
-        dynamic = self.dynamic_tokens("visual", plain)
-        hidden = clip.embed_image(self.model, images, self.positions)
-        own = hidden.shape[1]
-
-        def append(index: int, hidden: Tensor) -> Tensor:
-            if "V" not in self.options["prompting_branch"] or index >= self.options["prompting_depth"]:
-                return hidden
-            return torch.cat([hidden[:, :own], self._prompt("visual", index, dynamic, hidden)], dim=1)
-
-        hidden, taps = blocks.run_blocks(
-            clip.vision_blocks(self.model), hidden, taps=self.options["layers"], before=append
-        )
-        return clip.project(self.model, hidden[:, 0]).float(), [tap[:, 1:own].float() for tap in taps]
-
-    # --- texts --------------------------------------------------------------------------------------
-
-    def text_features(self, names: Sequence[str], plain: Tensor | None) -> Tensor:
-        """Return unit-length text features (B, 2, E), normal then abnormal, of the images' objects.
-
-        With dynamic text prompts they depend on the images' plain embeddings (B, E). Otherwise they are
-        kept for every name, until learned prompts change or gradients are asked for.
-        """
-        dynamic = self.dynamic_tokens("text", plain)
-        if dynamic is not None:
-            return self._encode(names, dynamic)
-        prompts = [tensor for name, tensor in self.learned().items() if "text_prompter" in name]
-        if torch.is_grad_enabled() and any(prompt.requires_grad for prompt in prompts):
-            return self._encode(names, None)
-        state = state_of(prompts)
-        if self._texts is None or self._texts[0] != state:
-            self._texts = state, TextPairs(self._kept)
-        return self._texts[1](names, self.positions)
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def _kept(self, name: str) -> Tensor:
-        with torch.autocast(self.positions.device.type, enabled=False):
-            return self._encode([name], None)[0]
-
-    def _encode(self, names: Sequence[str], dynamic: Tensor | None) -> Tensor:
-        depth, length = self.options["prompting_depth"], self.options["prompting_length"]
-
-        def overwrite(index: int, hidden: Tensor) -> Tensor:
-            # A prompt for block 0 is among the learned tensors, but nothing is overwritten there.
-            if "L" not in self.options["prompting_branch"] or not 1 <= index < depth:
-                return hidden
-            prompt = self._prompt("text", index, dynamic, hidden)
-            return torch.cat([hidden[:, :1], prompt, hidden[:, 1 + length :]], dim=1)
-
-        tokens = torch.cat([sentence_tokens(name) for name in names]).to(self.positions.device)
-        encoded = clip.text_pass(self.model, clip.trimmed(tokens, at_least=1 + length), before=overwrite)
-        counts = [len(state) for state in ENSEMBLE.sentences("object")] * len(names)
-        means = [mean_feature(state, normalise_each=True) for state in encoded.float().split(counts)]
-        return torch.stack(means).unflatten(0, (len(names), 2))
-
-
-def sentence_tokens(name: str) -> Tensor:
-    """Return the token ids (48, 77) of all sentences about an object, the normal ones first.
-
-    Only the hyphen becomes a blank: `metal_nut` is tokenised as "metal _ nut".
-    """
-    normal, abnormal = ENSEMBLE.sentences(name.replace("-", " "))
-    return clip.tokenize([*normal, *abnormal])
-
-
-# --- the method --------------------------------------------------------------------------------------
-
-
 _TEMPERATURE = 0.01  # logits are 100 times the cosine; CLIP's own scale is not used
 _MOST_WORDS = 76  # positions behind the start token
 
@@ -295,7 +69,7 @@ class Parts(NamedTuple):
     """Their (normal, abnormal) logits (B, layers, N, 2)."""
 
 
-class AdaCLIP(ZeroShotDetector):
+class AdaCLIP(ClipBased):
     """CLIP with static and dynamic prompts in both towers and hybrid semantic fusion (HSF)."""
 
     title = "AdaCLIP"
@@ -357,23 +131,26 @@ class AdaCLIP(ZeroShotDetector):
         seed=111,
     )
 
+    position_resize = ("bicubic", False)
+
     def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
         """Take a CLIP built with exact GELU, and the learned tensors by their published names.
 
         Prompts that the options leave out may be among them. Raises `ValueError` where options, CLIP and
         tensors do not fit.
         """
-        super().__init__(**options)
-        depth = len(clip.vision_blocks(model))
-        blocks.check_taps(self.options["layers"], depth)
+        super().__init__(model, **options)
+        depth, patches = len(clip.vision_blocks(model)), self.grid[0] * self.grid[1]
         if self.options["prompting_branch"] and not 1 <= self.options["prompting_depth"] <= depth:
             raise ValueError(f"prompting_depth must lie between 1 and {depth}")
-        self.grid = clip.grid_of(model, self.image_size)
-        patches = self.grid[0] * self.grid[1]
         if self.options["use_hsf"] and not 1 <= self.options["k_clusters"] <= patches:
             raise ValueError(f"k_clusters must lie between 1 and the {patches} patches of an image")
-        check(learned, self.options, model.state_dict(), "AdaCLIP's learned weights")
-        self.towers = PromptedTowers(model, learned, self.options)
+        self._check(learned, self.options, model.state_dict(), "AdaCLIP's learned weights")
+        names = self.learned_shapes(self.options, model.state_dict())
+        self.tensors = nn.ParameterDict(
+            {name.replace(".", "/"): learned[name].detach().float().clone() for name in names}
+        )
+        self._texts: tuple[object, TextPairs] | None = None
 
     # --- options and files --------------------------------------------------------------------------
 
@@ -381,7 +158,6 @@ class AdaCLIP(ZeroShotDetector):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
-        clip.file(resolved["backbone"])
         branch, kind = resolved["prompting_branch"], resolved["prompting_type"]
         if not set(branch) <= set("VL") or not set(kind) <= set("SD"):
             raise ValueError(
@@ -398,66 +174,211 @@ class AdaCLIP(ZeroShotDetector):
         return resolved
 
     @classmethod
-    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
-        """Return CLIP's weights (`vision`: both towers) and what was learned on `source` (`learned`)."""
-        learned = learned_file(options, cls.defaults, source)
-        return {"vision": clip.file(options["backbone"]), "learned": learned}
+    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
+        """Return the file of what was learned on `source` with the options; the authors published two.
+
+        A published file serves every choice among its prompts. Own ones are kept apart by what they learned.
+        """
+        backbone = options["backbone"]
+        sizes = {name: options[name] for name in ("prompting_depth", "prompting_length")}
+        if source in _PUBLISHED and {"backbone": backbone, **sizes}.items() <= cls.defaults.items():
+            file, drive, digest = _PUBLISHED[source]
+            return WeightFile(
+                name=f"adaclip/{backbone}/trained_on_{source}.pth",
+                hub=HubFile(_MIRROR[0], file, _MIRROR[1]),
+                rough_size=42_700_000,
+                sha256=digest,
+                digest_by_third_party=True,
+                by_hand=f"{file} from the authors' drive, {_DRIVE}/{drive}/view",
+                licence="none stated; the code is MIT",
+            )
+        learned = {**sizes, **{name: options[name] for name in _ALL_PROMPTS}}
+        usual = learned.items() <= cls.defaults.items()
+        kind = "" if usual else "_".join(str(value) or "none" for value in learned.values()) + "/"
+        return WeightFile(f"adaclip/{backbone}/{kind}trained_on_{source}.safetensors", trained_here=True)
 
     @classmethod
-    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
-        """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
-        resolved, path = cls.resolve(options), files["learned"]
-        learned = states.unwrap(states.read(path), "state_dict", path)
-        check(learned, resolved, clip.blank(resolved["backbone"]), path)
-        return cls(clip.load(resolved["backbone"], files["vision"], quick_gelu=False), learned, **options)
+    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return published names and shapes of what the options learn."""
+        wide, joint = backbone["visual.proj"].shape
+        widths = {"text": backbone["text_projection"].shape[0], "visual": wide}
+        length, shapes = options["prompting_length"], Shapes()
+
+        def linear(name: str, inner: int, outer: int) -> None:
+            shapes[f"clip_model.{name}.weight"] = (outer, inner)
+            shapes[f"clip_model.{name}.bias"] = (outer,)
+
+        for tower in (_TOWERS[letter] for letter in options["prompting_branch"]):
+            if "S" in options["prompting_type"]:
+                for block in range(options["prompting_depth"]):
+                    shapes[f"clip_model.{tower}_prompter.static_prompts.{block}"] = (length, widths[tower])
+            if "D" in options["prompting_type"]:
+                for token in range(length):
+                    linear(f"dynamic_{tower}_prompt_generator.head.{token}", joint, widths[tower])
+        for level in range(len(options["layers"])):
+            linear(f"patch_token_layer.head.{level}", wide, joint)
+        linear("cls_token_layer.head.0", joint, joint)
+        return shapes
 
     @classmethod
-    def begin(cls, files: Mapping[str, Path], seed: int = recipe.seed, **options: Any) -> Self:
-        """Build from local files (`learned` unused) with what training begins with."""
-        resolved = cls.resolve(options)
-        model = clip.load(resolved["backbone"], files["vision"], quick_gelu=False)
-        return cls(model, fresh(resolved, model.state_dict(), seed), **options)
+    def fresh(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor]:
+        """Return what training begins with: static prompts N(0, 0.02^2), linear layers as torch has them."""
+        generator, shapes = torch.Generator().manual_seed(seed), cls.learned_shapes(options, backbone)
+        tensors = {}
+        for name, shape in shapes.items():
+            if "static_prompts" in name:
+                tensors[name] = 0.02 * torch.randn(shape, generator=generator)
+            else:
+                inner = shapes[name.removesuffix("bias").removesuffix("weight") + "weight"][1]
+                tensors[name] = torch.empty(shape).uniform_(-(inner**-0.5), inner**-0.5, generator=generator)
+        return tensors
 
     @classmethod
-    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
-        """Write untrained weights in the published formats; roles not in `paths` are left out."""
-        resolved = cls.resolve(options)
-        if "vision" in paths:
-            clip.write_untrained(resolved["backbone"], paths["vision"], seed)
-        if "learned" in paths:
-            every = blank(resolved, clip.blank(resolved["backbone"]), all_prompts=True)
-            states.write(filled(every, seed), paths["learned"])
+    def _check(
+        cls,
+        learned: Mapping[str, Tensor],
+        options: Mapping[str, Any],
+        backbone: Mapping[str, Tensor],
+        origin: str | Path,
+    ) -> None:
+        needed = cls.learned_shapes(options, backbone)
+        every = cls.learned_shapes({**options, **_ALL_PROMPTS}, backbone)
+        wanted = {name: shape for name, shape in every.items() if name in {*needed, *learned}}
+        states.check(learned, blank(wanted), origin)
+
+    @classmethod
+    def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Read learned tensors; prompts that the options leave out may be among them."""
+        learned = states.unwrap(states.read(path), cls.learned_key, path)
+        cls._check(learned, options, clip.blank(options["backbone"]), path)
+        return learned
+
+    @classmethod
+    def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
+        """Write filled tensors of all prompts, as the published files hold them."""
+        shapes = cls.learned_shapes({**options, **_ALL_PROMPTS}, clip.blank(options["backbone"]))
+        states.write(filled(blank(shapes), seed), path)
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return what is trained and saved, under the published names."""
-        return self.towers.learned()
+        return {name.replace("/", "."): tensor for name, tensor in self.tensors.items()}
+
+    def linear(self, name: str, values: Tensor) -> Tensor:
+        """Send values (..., inner) through the learned layer `name`."""
+        weight, bias = (self.learned()[f"clip_model.{name}.{part}"] for part in ("weight", "bias"))
+        return F.linear(values, weight, bias)
+
+    # --- prompts (section 3.2) ----------------------------------------------------------------------
+
+    def dynamic_tokens(self, tower: str, unprompted: Tensor | None) -> Tensor | None:
+        """Return the tokens (B, L, W) made from unprompted embeddings (B, E) for `visual` or `text`.
+
+        They are the same for all blocks. None where the options have none.
+        """
+        if unprompted is None or tower not in {_TOWERS[each] for each in self.options["prompting_branch"]}:
+            return None
+        generator, tokens = f"dynamic_{tower}_prompt_generator.head", range(self.options["prompting_length"])
+        return torch.stack([self.linear(f"{generator}.{token}", unprompted) for token in tokens], dim=1)
+
+    def _prompt(self, tower: str, block: int, dynamic: Tensor | None, like: Tensor) -> Tensor:
+        # For every row of `like`; `dynamic` (n, L, W) is repeated where there are several rows to an image.
+        parts = []
+        if "S" in self.options["prompting_type"]:
+            static = self.learned()[f"clip_model.{tower}_prompter.static_prompts.{block}"]
+            parts.append(static.expand(len(like), -1, -1))
+        if dynamic is not None:
+            parts.append(dynamic.repeat_interleave(len(like) // len(dynamic), dim=0))
+        # Through float16 as in the official code, for each row apart: so do the gradients.
+        return torch.stack(parts).sum(dim=0).half().to(like.dtype)
+
+    def text_features(self, names: Sequence[str], unprompted: Tensor | None) -> Tensor:
+        """Return unit-length text features (B, 2, E), normal then abnormal, of the images' objects.
+
+        With dynamic text prompts they depend on the images' unprompted embeddings (B, E). Otherwise they are
+        kept for every name, until learned prompts change or gradients are asked for.
+        """
+        dynamic = self.dynamic_tokens("text", unprompted)
+        if dynamic is not None:
+            return self._encode_texts(names, dynamic)
+        prompts = [tensor for name, tensor in self.learned().items() if "text_prompter" in name]
+        if torch.is_grad_enabled() and any(prompt.requires_grad for prompt in prompts):
+            return self._encode_texts(names, None)
+        state = state_of(prompts)
+        if self._texts is None or self._texts[0] != state:
+            self._texts = state, TextPairs(self._kept)
+        return self._texts[1](names, self.positions)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _kept(self, name: str) -> Tensor:
+        with torch.autocast(self.positions.device.type, enabled=False):
+            return self._encode_texts([name], None)[0]
+
+    def _encode_texts(self, names: Sequence[str], dynamic: Tensor | None) -> Tensor:
+        depth, length = self.options["prompting_depth"], self.options["prompting_length"]
+
+        def overwrite(index: int, hidden: Tensor) -> Tensor:
+            # A prompt for block 0 is among the learned tensors, but nothing is overwritten there.
+            if "L" not in self.options["prompting_branch"] or not 1 <= index < depth:
+                return hidden
+            prompt = self._prompt("text", index, dynamic, hidden)
+            return torch.cat([hidden[:, :1], prompt, hidden[:, 1 + length :]], dim=1)
+
+        tokens = torch.cat([sentence_tokens(name) for name in names]).to(self.positions.device)
+        encoded = clip.text_pass(self.model, clip.trimmed(tokens, at_least=1 + length), before=overwrite)
+        counts = [len(state) for state in ENSEMBLE.sentences("object")] * len(names)
+        means = [mean_feature(state, normalise_each=True) for state in encoded.float().split(counts)]
+        return torch.stack(means).unflatten(0, (len(names), 2))
 
     # --- images -------------------------------------------------------------------------------------
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square, Pillow's bicubic, and normalise as CLIP does."""
-        return clip.preprocess(image, self.image_size)
-
     def encode(self, images: Tensor) -> Features:
-        """Return what nothing learned changes: the `images`, and `plain` (B, E) where prompts are dynamic.
+        """Return what nothing learned changes: the `images`, and `unprompted` (B, E) for dynamic prompts.
 
-        `plain` is the embedding of the unprompted pass, not normalised, that dynamic prompts are made from.
+        That is the embedding of the unprompted pass, not normalised, that dynamic prompts are made from.
         """
-        plain = torch.cat([self.towers.plain(part) for part in images.split(_at_once(images))])
-        return {"images": images, "plain": plain} if len(plain) else {"images": images}
+        if "D" not in self.options["prompting_type"] or not self.options["prompting_branch"]:
+            return {"images": images}
+        return {
+            "images": images,
+            "unprompted": torch.cat([self._unprompted(part) for part in images.split(_at_once(images))]),
+        }
 
-    def look(self, features: Features, prompts: Sequence[str]) -> Parts:
+    @torch.no_grad()
+    def _unprompted(self, images: Tensor) -> Tensor:
+        hidden = clip.embed_image(self.model, images, self.positions)
+        hidden, _ = run_blocks(clip.vision_blocks(self.model), hidden)
+        return clip.project(self.model, hidden[:, 0]).float()
+
+    def _prompted(self, images: Tensor, unprompted: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        # Prompts are appended behind the patches, replaced before each prompted block, and left out again.
+        dynamic = self.dynamic_tokens("visual", unprompted)
+        hidden = clip.embed_image(self.model, images, self.positions)
+        own = hidden.shape[1]
+
+        def append(index: int, hidden: Tensor) -> Tensor:
+            if "V" not in self.options["prompting_branch"] or index >= self.options["prompting_depth"]:
+                return hidden
+            return torch.cat([hidden[:, :own], self._prompt("visual", index, dynamic, hidden)], dim=1)
+
+        hidden, taps = run_blocks(
+            clip.vision_blocks(self.model), hidden, taps=self.options["layers"], before=append
+        )
+        return clip.project(self.model, hidden[:, 0]).float(), [tap[:, 1:own].float() for tap in taps]
+
+    def parts(self, features: Features, prompts: Sequence[str]) -> Parts:
         """Run the prompted towers on encoded images with their objects' names."""
-        plain = features.get("plain")
-        embedding, layers = self.towers.look(features["images"], plain)
-        text = self.towers.text_features(prompts, plain)
+        unprompted = features.get("unprompted")
+        embedding, layers = self._prompted(features["images"], unprompted)
+        text = self.text_features(prompts, unprompted)
         with torch.autocast(embedding.device.type, enabled=False):
             projected = [
-                self.towers.linear(f"patch_token_layer.head.{level}", tokens)
-                for level, tokens in enumerate(layers)
+                self.linear(f"patch_token_layer.head.{level}", tokens) for level, tokens in enumerate(layers)
             ]
             patches = F.normalize(torch.stack(projected, dim=1), dim=-1)
-            image = F.normalize(self.towers.linear("cls_token_layer.head.0", embedding), dim=-1)
+            image = F.normalize(self.linear("cls_token_layer.head.0", embedding), dim=-1)
             logits = similarity_logits(patches, text, _TEMPERATURE)
         return Parts(text, embedding, image, patches, logits)
 
@@ -492,7 +413,7 @@ class AdaCLIP(ZeroShotDetector):
         return Prediction(torch.cat(scores), torch.cat(maps))
 
     def _score(self, features: Features, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        parts = self.look(features, prompts)
+        parts = self.parts(features, prompts)
         with torch.autocast(parts.image.device.type, enabled=False):
             semantic = self.fuse(parts) if self.options["use_hsf"] else None
             scores = self.image_logits(parts, semantic).softmax(dim=-1)[:, 1]
@@ -501,7 +422,7 @@ class AdaCLIP(ZeroShotDetector):
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars."""
-        parts = self.look(features, batch.prompts)
+        parts = self.parts(features, batch.prompts)
         with torch.autocast(parts.image.device.type, enabled=False):
             semantic = self.fuse(parts) if self.options["use_hsf"] else None
             layers = [self.raw_maps(logits) for logits in parts.logits.unbind(1)]
@@ -518,6 +439,15 @@ class AdaCLIP(ZeroShotDetector):
             }
 
 
+def sentence_tokens(name: str) -> Tensor:
+    """Return the token ids (48, 77) of all sentences about an object, the normal ones first.
+
+    Only the hyphen becomes a blank: `metal_nut` is tokenised as "metal _ nut".
+    """
+    normal, abnormal = ENSEMBLE.sentences(name.replace("-", " "))
+    return clip.tokenize([*normal, *abnormal])
+
+
 def _at_once(images: Tensor) -> int:
     # K-means depends on its points' order, and patches that are nearly alike change places with the last bit
     # of a number, which a batch's size can change. A CPU gains nothing from batches: there images go one by
@@ -525,7 +455,7 @@ def _at_once(images: Tensor) -> int:
     return 1 if images.device.type == "cpu" else len(images)
 
 
-# --- hybrid semantic fusion ---------------------------------------------------------------------------
+# --- hybrid semantic fusion (section 3.3) --------------------------------------------------------------
 
 
 def most_abnormal(logits: Tensor, count: int) -> Tensor:

@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.adaclip import AdaCLIP, blank, cluster, semantic_feature, sentence_tokens
+from methods.adaclip import AdaCLIP, cluster, semantic_feature, sentence_tokens
 from methods.backbones import clip
 from methods.base import TrainingBatch
+from methods.clip_based import blank
 from methods.fill import filled
 
 TOLERANCES = {
@@ -32,10 +33,10 @@ TOLERANCES = {
 }
 # How far the score of another k-means start may lie: what the golden files' seeds show at their size.
 OTHER_CLUSTERS = 0.03
-# Prompts are rounded to float16, and some lie between two such numbers: noise in the plain embedding lets
-# them fall to either side. In 48 random images two kernels of attention came apart by up to 1.7e-3 in
-# logits for it. So the strict tolerances hold from the stored plain embedding on; end to end, and where it
-# is not stored, what depends on dynamic prompts may lie this much further off.
+# Prompts are rounded to float16, and some lie between two such numbers: noise in the unprompted embedding
+# lets them fall to either side. In 48 random images two kernels of attention came apart by up to 1.7e-3 in
+# logits for it. So the strict tolerances hold from the stored unprompted embedding on; end to end, and where
+# it is not stored, what depends on dynamic prompts may lie this much further off.
 ROUNDING = 2.0
 ROUNDED = ("text_features", "patch_logits", "image_scores", "anomaly_maps_raw", "anomaly_maps")
 
@@ -52,7 +53,7 @@ def _detector(about: dict[str, Any], options: dict[str, Any]) -> AdaCLIP:
         "layers": tuple(about["output_layers"]),
         "kmeans_seed": about["kmeans_seed"],
     }
-    return AdaCLIP(model, filled(blank(options, model.state_dict()), seed), **options)
+    return AdaCLIP(model, filled(blank(AdaCLIP.learned_shapes(options, model.state_dict())), seed), **options)
 
 
 def _pictures(golden: Any) -> list[Image.Image]:
@@ -88,7 +89,7 @@ def _infer(golden: Any, deviations: Any, detector: AdaCLIP, prefix: str) -> set[
         got = {
             "preprocessed": images[0],
             "tokens": torch.stack([sentence_tokens(name) for name in names]),
-            "frozen_image_embedding": features.get("plain"),
+            "frozen_image_embedding": features.get("unprompted"),
         }
         prediction = detector.score(features, names)
         if stored is not None:
@@ -96,11 +97,11 @@ def _infer(golden: Any, deviations: Any, detector: AdaCLIP, prefix: str) -> set[
             _, stride = _strided(_found(golden, f"{prefix}anomaly_maps"))
             maps, allowed = prediction.maps[:, ::stride, ::stride], ROUNDING * TOLERANCES["anomaly_maps"]
             deviations.check(golden, "anomaly_maps (end to end)", maps, want, allowed)
-            features["plain"] = torch.from_numpy(stored)
-        parts = detector.look(features, names)
+            features["unprompted"] = torch.from_numpy(stored)
+        parts = detector.parts(features, names)
         got |= {
-            "dynamic_visual_prompts": detector.towers.dynamic_tokens("visual", features.get("plain")),
-            "dynamic_text_prompts": detector.towers.dynamic_tokens("text", features.get("plain")),
+            "dynamic_visual_prompts": detector.dynamic_tokens("visual", features.get("unprompted")),
+            "dynamic_text_prompts": detector.dynamic_tokens("text", features.get("unprompted")),
             "text_features": parts.text.mT,
             "image_embedding": parts.embedding,
             "class_feature": parts.image,
@@ -114,7 +115,7 @@ def _infer(golden: Any, deviations: Any, detector: AdaCLIP, prefix: str) -> set[
             got["image_scores"] = prediction.scores
     in_fusion = {f"{prefix}hsf_topk_indices", f"{prefix}hsf_cluster_labels"}
     recognised = in_fusion & set(golden.arrays) if detector.options["use_hsf"] else set()
-    loose = "plain" in features and stored is None
+    loose = "unprompted" in features and stored is None
     for name in golden.arrays:
         quantity, stride = _strided(name.removeprefix(prefix))
         if not name.startswith(prefix) or got.get(quantity) is None:
@@ -200,7 +201,7 @@ def _train(golden: Any, deviations: Any, detector: AdaCLIP) -> set[str]:
         mask = torch.from_numpy(resize_mask(golden.arrays[f"mask_{index}"], detector.image_size))
         features = detector.encode(images)
         with torch.no_grad():
-            parts = detector.look(features, prompts)
+            parts = detector.parts(features, prompts)
             maps = torch.stack([detector.raw_maps(level)[0, 1] for level in parts.logits.unbind(1)])
             semantic = detector.fuse(parts) if detector.options["use_hsf"] else None
             score = detector.image_logits(parts, semantic).softmax(dim=-1)[0]
