@@ -16,6 +16,8 @@ from methods.backbones.blocks import Hook
 from methods.clip_based import Shapes, blank
 from methods.fill import filled
 
+Sentences = Mapping[str, tuple[Tensor, int]]
+"""`pos` and `neg` -> token ids (n, 77) of the prompts, and how many of their words are learned."""
 MOST_WORDS = 72
 """Positions a prompt has for learned vectors: 77 less start, "damaged object." and end."""
 
@@ -58,17 +60,17 @@ def encode(model: open_clip.CLIP, ids: Tensor, context: Tensor, deep: Sequence[T
 # --- published files ---------------------------------------------------------------------------------
 
 
-def copies(ids: Tensor, count: int, embedding: Tensor) -> dict[str, Tensor]:
+def copies(sentences: Sentences, embedding: Tensor) -> dict[str, Tensor]:
     """Return what published files copy from CLIP: token ids, and the embeddings of the fixed tokens.
 
-    `ids` (2, 77) of the normal and the abnormal prompt with `count` placeholders; `embedding` is CLIP's.
+    `embedding` is CLIP's token embedding.
     """
     found = {}
-    for state, row in zip(("pos", "neg"), ids, strict=True):
-        embedded = embedding[row][None, None]
+    for state, (ids, count) in sentences.items():
+        embedded = embedding[ids][None]
         found[f"token_prefix_{state}"] = embedded[:, :, :1].clone()
         found[f"token_suffix_{state}"] = embedded[:, :, 1 + count :].clone()
-        found[f"tokenized_prompts_{state}"] = row.int()[None, None]
+        found[f"tokenized_prompts_{state}"] = ids.int()[None]
     return found
 
 
@@ -98,9 +100,13 @@ def without_copies(
     return dict(state)
 
 
-def as_published(wanted: Shapes, ids: Tensor, count: int, unused: Shapes, seed: int) -> dict[str, Tensor]:
-    """Return filled tensors with all that published files hold besides."""
-    width = next(iter(wanted.values()))[-1]
-    embedding = filled({"token_embedding.weight": torch.empty(49408, width, device="meta")}, seed)
-    parts = filled(blank({**wanted, **unused}), seed)
-    return {**parts, **copies(ids, count, embedding["token_embedding.weight"])}
+def as_published(
+    shapes: Shapes, sentences: Sentences, embedding: Sequence[int], seed: int
+) -> dict[str, Tensor]:
+    """Return filled tensors of these shapes with all that published files copy from CLIP.
+
+    `embedding` is the shape of CLIP's token embedding.
+    """
+    name = "token_embedding.weight"
+    parts = filled(blank({**shapes, name: tuple(embedding)}), seed)
+    return {**copies(sentences, parts.pop(name)), **parts}

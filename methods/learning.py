@@ -171,3 +171,18 @@ def dice(probabilities: Tensor, masks: Tensor) -> Tensor:
     values, target = probabilities.flatten(1), masks.to(probabilities.dtype).flatten(1)
     overlap = 2 * (values * target).sum(dim=1) + 1
     return 1 - (overlap / (values.sum(dim=1) + target.sum(dim=1) + 1)).mean()
+
+
+def focal_and_dice(layers: Sequence[Tensor], masks: Tensor) -> dict[str, Tensor]:
+    """Return the loss terms that AnomalyCLIP and its followers compare maps with masks by.
+
+    `layers` holds (normal, abnormal) probabilities (B, 2, S, S), `masks` (B, S, S) is of 0 and 1; each term
+    is summed over the layers.
+    """
+    masks = masks.float()
+    terms = {
+        "focal": [focal(each, masks) for each in layers],
+        "dice_abnormal": [dice(each[:, 1], masks) for each in layers],
+        "dice_normal": [dice(each[:, 0], 1 - masks) for each in layers],
+    }
+    return {name: torch.stack(values).sum() for name, values in terms.items()}

@@ -16,7 +16,7 @@ from methods.backbones import tips_weights
 from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
 from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import fill
-from methods.learning import Recipe, Stage, dice, focal, state_of
+from methods.learning import Recipe, Stage, focal_and_dice, state_of
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, mean_feature
 from methods.weights import WeightFile
@@ -408,13 +408,11 @@ class Tipsomaly(ZeroShotDetector):
             texts = self.learned_features()
             of_tokens = self._probabilities(features["cls"], texts)
             maps = self._upsampled(self._probabilities(features["patches"], texts))
-            classes, masks = batch.labels.long(), batch.masks.float()
+            classes = batch.labels.long()
             return {
                 # Probabilities where logits belong: so the official code has it.
                 "class_tokens": F.cross_entropy(of_tokens[:, 0], classes)
                 + F.cross_entropy(of_tokens[:, 1], classes),
-                "focal": focal(maps, masks),
-                "dice_abnormal": dice(maps[:, 1], masks),
-                "dice_normal": dice(maps[:, 0], 1 - masks),
+                **focal_and_dice([maps], batch.masks),
                 "l1": texts.abs().sum(),
             }

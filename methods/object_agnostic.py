@@ -1,0 +1,201 @@
+"""AnomalyCLIP's frozen network and learned prompts, as later papers took them over."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from methods import learned_prompts as prompts
+from methods import states
+from methods.backbones import clip
+from methods.backbones.blocks import two_paths
+from methods.clip_based import ClipBased, Shapes, normal
+from methods.learning import state_of
+from methods.weights import WeightFile
+
+
+class ObjectAgnostic(ClipBased):
+    """A method with learned prompts for any object and two paths through CLIP's image tower.
+
+    No method by itself. Subclasses have the options `depth` and `t_n_ctx` of the compound prompts and that
+    of `dual`, and say what else is learned: `words`, and modules (`parts`). All of it is held under its
+    published names.
+    """
+
+    quick_gelu = True
+    position_resize = ("bilinear", False)
+    learned_key = "prompt_learner"
+    dual: ClassVar[tuple[str, int]] = ("dpam_layer", 1)
+    """The option that counts the blocks with two paths, and its value where there is none."""
+    shaping: ClassVar[Sequence[str]] = ("depth", "n_ctx", "t_n_ctx")
+    """Options that decide what is learned: files of other than the usual values lie apart."""
+    has_projections: ClassVar[bool] = False
+    """Whether published files hold projections that nothing uses."""
+
+    ctx_pos: nn.Parameter
+    ctx_neg: nn.Parameter
+    compound_prompts_text: nn.ParameterList
+
+    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
+        """Take a CLIP built with QuickGELU, and what is learned by its published names.
+
+        Raises `ValueError` where options and CLIP, or the learned names or shapes, do not fit.
+        """
+        super().__init__(model, **options)
+        name, none = self.dual
+        most = len(clip.vision_blocks(model)) + none
+        if not none <= self.options[name] <= most:
+            raise ValueError(f"{name} must lie between {none} and {most}, not {self.options[name]}")
+        width = model.positional_embedding.shape[1]
+        for part, shape in self.words(self.options, width).items():
+            self.register_parameter(part, nn.Parameter(torch.empty(shape)))
+        deep = prompts.deep_shapes(self.options["depth"], self.options["t_n_ctx"], width)
+        self.compound_prompts_text = nn.ParameterList(torch.empty(shape) for shape in deep.values())
+        for part, module in self.parts(self.options, width).items():
+            self.add_module(part, module)
+        states.check(learned, self.learned(), f"what {self.title} learned")
+        with torch.no_grad():
+            for part, parameter in self.learned().items():
+                parameter.copy_(learned[part])
+        self._text: tuple[object, Tensor] | None = None
+
+    # --- options and files --------------------------------------------------------------------------
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options with their values; raises `ValueError` for a value that cannot be."""
+        resolved = super().resolve(options)
+        counts = [name for name in resolved if name.startswith("n_ctx")]
+        for name in (*counts, "t_n_ctx"):
+            if not 1 <= resolved[name] <= prompts.MOST_WORDS:
+                raise ValueError(f"{name} must lie between 1 and {prompts.MOST_WORDS}, not {resolved[name]}")
+        if resolved["depth"] < 1:
+            raise ValueError(f"depth must be at least 1, not {resolved['depth']}")
+        return resolved
+
+    @classmethod
+    @abstractmethod
+    def words(cls, options: Mapping[str, Any], width: int) -> Shapes:
+        """Return names and shapes of the learned words, and of other tensors outside modules."""
+
+    @classmethod
+    def parts(cls, options: Mapping[str, Any], width: int) -> dict[str, nn.Module]:
+        """Return the modules that learn besides, by name; `width` is the text tower's."""
+        return {}
+
+    @classmethod
+    def sentences(cls, options: Mapping[str, Any]) -> prompts.Sentences:
+        """Return the prompts that published files hold copies of."""
+        return {}
+
+    @classmethod
+    def own_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
+        """Return the file of what this suite trained on `source`."""
+        kind = "" if cls.is_usual(options) else "_".join(str(options[name]) for name in cls.shaping) + "/"
+        folder = f"{cls.__module__.rpartition('.')[2]}/{options['backbone']}/{kind}"
+        return WeightFile(f"{folder}trained_on_{source}.safetensors", trained_here=True)
+
+    @classmethod
+    def is_usual(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether what is learned has the published form, whatever the backbone."""
+        return all(options[name] == cls.defaults[name] for name in cls.shaping)
+
+    @classmethod
+    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return names and shapes of all that is learned."""
+        width = backbone["token_embedding.weight"].shape[1]
+        shapes = {**cls.words(options, width)}
+        shapes |= prompts.deep_shapes(options["depth"], options["t_n_ctx"], width)
+        with torch.device("meta"):
+            for part, module in cls.parts(options, width).items():
+                shapes |= {f"{part}.{name}": tuple(each.shape) for name, each in module.named_parameters()}
+        return shapes
+
+    @classmethod
+    def fresh(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor]:
+        """Return what training begins with: N(0, 0.02^2)."""
+        return normal(cls.learned_shapes(options, backbone), seed)
+
+    @classmethod
+    def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Read the publisher's `.pth` or a flat state dict of what is learned alone.
+
+        Raises `ValueError` naming the file unless names, shapes and the prompts' token ids are as expected.
+        """
+        state = states.unwrap(states.read(path), cls.learned_key, path)
+        backbone = clip.blank(options["backbone"])
+        copied = prompts.copies(cls.sentences(options), backbone["token_embedding.weight"])
+        shapes, unused = cls.learned_shapes(options, backbone), cls._unused(options, backbone)
+        return prompts.without_copies(state, shapes, copied, unused, path)
+
+    @classmethod
+    def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
+        """Write filled tensors: `.safetensors` as a flat state dict, else all that published files hold."""
+        if path.suffix == ".safetensors":
+            super().write_learned(path, options, seed)
+            return
+        backbone = clip.blank(options["backbone"])
+        shapes = {**cls.learned_shapes(options, backbone), **cls._unused(options, backbone)}
+        content = prompts.as_published(
+            shapes, cls.sentences(options), backbone["token_embedding.weight"].shape, seed
+        )
+        states.write({cls.learned_key: content}, path)
+
+    @classmethod
+    def _unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        width = backbone["token_embedding.weight"].shape[1]
+        return prompts.unused_projections(options["depth"] - 1, width) if cls.has_projections else {}
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, under the published names."""
+        return {name: tensor for name, tensor in self.named_parameters() if not name.startswith("model.")}
+
+    # --- texts --------------------------------------------------------------------------------------
+
+    def text_features(self) -> Tensor:
+        """Return the text features that no image enters, see `encode_prompts`.
+
+        Computed once, and anew whenever what is learned has changed or gradients are asked for.
+        """
+        learned = list(self.learned().values())
+        if torch.is_grad_enabled() and any(each.requires_grad for each in learned):
+            return self.encode_prompts()
+        state = state_of(learned)
+        if self._text is None or self._text[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._text = state, self.encode_prompts()
+        return self._text[1]
+
+    def encode_prompts(self) -> Tensor:
+        """Compute the text features that no image enters; in float32, also under autocast."""
+        raise NotImplementedError
+
+    def encode_words(self, ids: Tensor, words: Tensor) -> Tensor:
+        """Return raw embeddings (n, D) of prompts with ids (n, T) and learned words (n, k, W)."""
+        with torch.autocast(ids.device.type, enabled=False):
+            return prompts.encode(self.model, ids, words, list(self.compound_prompts_text))
+
+    # --- images -------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def two_paths(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return raw features: global ones (B, D), local ones (B, layers, N, D) after blocks `layers`.
+
+        AnomalyCLIP's section 3.3: the local path adds up value-value attention over the ordinary path's
+        tokens, without feed-forward. The global feature goes without the last layer norm.
+        """
+        name, none = self.dual
+        last, local = two_paths(
+            clip.vision_blocks(self.model),
+            clip.embed_image(self.model, images, self.positions),
+            last=self.options[name] - none,
+            taps=layers,
+        )
+        patches = [clip.project(self.model, each[:, 1:]).float() for each in local]
+        return clip.project(self.model, last[:, 0], norm=False).float(), torch.stack(patches, dim=1)
