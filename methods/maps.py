@@ -54,11 +54,14 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
         return down @ maps.float() @ across.mT
 
 
-def resize_positions(positions: Tensor, grid: tuple[int, int], *, mode: str, antialias: bool) -> Tensor:
+def resize_positions(
+    positions: Tensor, grid: tuple[int, int], *, mode: str, antialias: bool, offset: float = 0.0
+) -> Tensor:
     """Interpolate a learned position embedding (1 + G * G, D), class row first, to (1 + rows * columns, D).
 
     The class row is kept. A grid that fits is returned as it is. Always start from the pretrained
-    embedding: interpolating an interpolated one is another embedding.
+    embedding: interpolating an interpolated one is another embedding. With an `offset` the coordinates are
+    those of a grid larger by it, as DINO's code has it against rounding (0.1 of a patch).
     """
     side = round((positions.shape[0] - 1) ** 0.5)
     if side * side != positions.shape[0] - 1:
@@ -68,6 +71,14 @@ def resize_positions(positions: Tensor, grid: tuple[int, int], *, mode: str, ant
     if grid == (side, side):
         return positions
     rows = positions[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(rows, size=grid, mode=mode, align_corners=False, antialias=antialias)
+    factors = tuple((length + offset) / side for length in grid) if offset else None
+    resized = F.interpolate(
+        rows,
+        size=None if factors else grid,
+        scale_factor=factors,
+        mode=mode,
+        align_corners=False,
+        antialias=antialias,
+    )
     flat = resized.permute(0, 2, 3, 1).reshape(grid[0] * grid[1], -1).to(positions.dtype)
     return torch.cat([positions[:1], flat])

@@ -1,4 +1,4 @@
-"""The blocks of open_clip's towers, run from outside and never changed.
+"""Transformer blocks run one by one; those of open_clip's towers from outside and never changed.
 
 Blocks are batch-first: every hidden state here is (B, tokens, width). Block numbers in `taps` count from
 1, as the papers do; the `before` and `after` hooks get the index of their block, from 0.
@@ -7,15 +7,44 @@ Blocks are batch-first: every hidden state here is (B, tokens, width). Block num
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from open_clip.transformer import ResidualAttentionBlock
 
 Hook = Callable[[int, Tensor], Tensor]
 """Called before or after block `index` (from 0) with the hidden state; returns what takes its place."""
-LocalAttention = Callable[[ResidualAttentionBlock, Tensor, Tensor, Tensor], Tensor]
+LocalAttention = Callable[["ResidualAttentionBlock", Tensor, Tensor, Tensor], Tensor]
 """(block, query, key, value), as `heads` returns them, to what is added to the local path (B, tokens, W)."""
+
+
+def run(
+    steps: Sequence[Callable[[Tensor], Tensor]],
+    hidden: Tensor,
+    *,
+    taps: Sequence[int] = (),
+    before: Hook | None = None,
+    after: Hook | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Apply one block after another; return the last output, and those of the blocks `taps`, in order.
+
+    A tapped output is the one that `after` returned. Raises `ValueError` for a tap that is no block.
+    """
+    check_taps(taps, len(steps))
+    kept = {}
+    for index, step in enumerate(steps):
+        if before is not None:
+            hidden = before(index, hidden)
+        hidden = step(hidden)
+        if after is not None:
+            hidden = after(index, hidden)
+        if index + 1 in taps:
+            kept[index + 1] = hidden
+    return hidden, [kept[tap] for tap in taps]
 
 
 def run_blocks(
@@ -27,23 +56,13 @@ def run_blocks(
     after: Hook | None = None,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run transformer blocks; return the last output, and those of the blocks `taps` (from 1), in order.
+    """`run` over open_clip's blocks, with an attention mask."""
 
-    A tapped output is the one that `after` returned.
-    """
-    blocks = list(blocks)
-    check_taps(taps, len(blocks))
-    kept = {}
-    for index, block in enumerate(blocks):
-        if before is not None:
-            hidden = before(index, hidden)
-        # Not `block(hidden)`: torch's fast path for it keeps all attention weights and is slower for it.
-        hidden = residual(block, hidden, attend(block, *heads(block, hidden), mask=mask))
-        if after is not None:
-            hidden = after(index, hidden)
-        if index + 1 in taps:
-            kept[index + 1] = hidden
-    return hidden, [kept[tap] for tap in taps]
+    # Not `block(hidden)`: torch's fast path for it keeps all attention weights and is slower for it.
+    def step(block: ResidualAttentionBlock, hidden: Tensor) -> Tensor:
+        return residual(block, hidden, attend(block, *heads(block, hidden), mask=mask))
+
+    return run([partial(step, block) for block in blocks], hidden, taps=taps, before=before, after=after)
 
 
 def check_taps(taps: Sequence[int], depth: int) -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.maps import resize_positions
+from methods.backbones.vit import Resize, VisionTransformer, attention
 
 PATCH = 14
 MAX_TOKENS = 64
@@ -22,114 +22,19 @@ def swiglu_hidden(width: int, ratio: float = 4.0) -> int:
     return (int(int(width * ratio) * 2 / 3) + 7) // 8 * 8
 
 
-def attention(qkv: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
-    """Multi-head self-attention of rows (B, N, 3 D), ordered q, k, v; returns (B, N, D).
-
-    `mask` (B, 1, 1, N) is True for the positions that may be looked at.
-    """
-    batch, length, rows = qkv.shape
-    query, key, value = qkv.reshape(batch, length, 3, heads, rows // (3 * heads)).permute(2, 0, 3, 1, 4)
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    return mixed.transpose(1, 2).reshape(batch, length, rows // 3)
-
-
-class _VisionAttention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(attention(self.qkv(x), self.heads))
-
-
-class _Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
-class _SwiGlu(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.w12 = nn.Linear(width, 2 * hidden)
-        self.w3 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.w12(x).chunk(2, dim=-1)
-        return self.w3(F.silu(gate) * value)
-
-
-class _LayerScale(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
-
-
-class _VisionBlock(nn.Module):
-    def __init__(self, width: int, heads: int, hidden: int, swiglu: bool) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = _VisionAttention(width, heads)
-        self.ls1 = _LayerScale(width)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = _SwiGlu(width, hidden) if swiglu else _Mlp(width, hidden)
-        self.ls2 = _LayerScale(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
-
-
-class TipsVision(nn.Module):
+class TipsVision(VisionTransformer):
     """The image encoder: DINOv2's ViT, whose one register is TIPS's second class token.
 
-    `hidden` is the width inside the MLP (or SwiGLU) blocks; the position embedding was trained on
-    `grid` x `grid` patches of 14 x 14 pixels.
+    Images are in [0, 1]. `forward` gives both class tokens and the patches.
     """
 
     def __init__(
         self, width: int, depth: int, heads: int, hidden: int, *, swiglu: bool = False, grid: int = 32
     ) -> None:
-        super().__init__()
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
-        self.register_tokens = nn.Parameter(torch.zeros(1, 1, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, width))  # in the files; used in pretraining only
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, kernel_size=PATCH, stride=PATCH)})
-        self.blocks = nn.ModuleList(_VisionBlock(width, heads, hidden, swiglu) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-
-    def position_embedding(self, grid: tuple[int, int]) -> Tensor:
-        """Return the embedding (1 + rows * columns, D) for a grid of patches, the class token's row first."""
-        return resize_positions(self.pos_embed[0], grid, mode="bilinear", antialias=True)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode images (B, 3, H, W) in [0, 1], H and W multiples of 14.
-
-        Returns both class tokens (B, 2, D) and the patches (B, H/14 * W/14, D), row-major, after the final
-        norm. Raises `ValueError` for another size.
-        """
-        height, width = images.shape[-2:]
-        if height % PATCH or width % PATCH:
-            raise ValueError(f"TIPS needs image sides that are multiples of {PATCH}, not {height} x {width}")
-        patches = self.patch_embed["proj"](images).flatten(2).mT
-        tokens = torch.cat([self.cls_token.expand(len(images), -1, -1), patches], dim=1)
-        tokens = tokens + self.position_embedding((height // PATCH, width // PATCH))
-        second = self.register_tokens.expand(len(images), -1, -1)  # has no position
-        tokens = torch.cat([tokens[:, :1], second, tokens[:, 1:]], dim=1)
-        for block in self.blocks:
-            tokens = block(tokens)
-        tokens = self.norm(tokens)
-        return tokens[:, :2], tokens[:, 2:]
+        resize = Resize("bilinear", antialias=True)
+        super().__init__(
+            width, depth, heads, hidden, grid=grid, patch=PATCH, registers=1, swiglu=swiglu, resize=resize
+        )
 
 
 class _TextAttention(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from methods.backbones import tips_weights
-from methods.backbones.tips import TipsTokenizer, TipsVision, attention
+from methods.backbones.tips import TipsTokenizer
 from methods.backbones.tips_weights import VARIANTS, load_text, load_vision, write_encoder, write_tokenizer
 from methods.fill import fill
 
@@ -56,18 +56,6 @@ def test_vision_files_have_about_their_published_size(backbone: str, gigabytes: 
         vision = VARIANTS[backbone].vision()
     size = 4e-9 * sum(tensor.numel() for tensor in vision.state_dict().values())
     assert size == pytest.approx(gigabytes, abs=0.06)
-
-
-def test_attention_equals_its_definition() -> None:
-    qkv = torch.randn(2, 5, 3 * 8, generator=torch.Generator().manual_seed(0))
-    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], dtype=torch.bool)[:, None, None, :]
-    got = attention(qkv, 2, mask)
-    for image in range(2):
-        for head in range(2):
-            rows = slice(head * 4, head * 4 + 4)
-            query, key, value = (qkv[image, :, part * 8 : part * 8 + 8][:, rows] for part in range(3))
-            weights = (query @ key.T / 2).masked_fill(~mask[image, 0], -torch.inf).softmax(-1)
-            torch.testing.assert_close(got[image, :, rows], weights @ value)
 
 
 def test_a_picture_of_another_size_is_refused(released: dict[str, Path]) -> None:
@@ -228,15 +216,6 @@ def test_released_files_have_addresses() -> None:
 def test_every_variant_has_its_own_encoder_files() -> None:
     names = [tips_weights.weight_files(each)[role].name for each in VARIANTS for role in ("vision", "text")]
     assert len(set(names)) == len(names)
-
-
-def test_swiglu_blocks_gate_by_the_first_half() -> None:
-    vision = TipsVision(8, 1, 2, 16, swiglu=True, grid=2)
-    block = vision.blocks[0].mlp
-    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
-    gate, value = block.w12(x)[:, :16], block.w12(x)[:, 16:]
-    want = block.w3(gate * gate.sigmoid() * value)
-    torch.testing.assert_close(block(x), want)
 
 
 def test_text_features_depend_on_the_order_of_words(released: dict[str, Path]) -> None:
