@@ -161,20 +161,26 @@ def trimmed(tokens: Tensor, at_least: int = 0) -> Tensor:
 
 
 def text_pass(
-    model: open_clip.CLIP, tokens: Tensor, *, embeddings: Tensor | None = None, before: Hook | None = None
+    model: open_clip.CLIP,
+    tokens: Tensor,
+    *,
+    embeddings: Tensor | None = None,
+    before: Hook | None = None,
+    after: Hook | None = None,
+    projected: bool = True,
 ) -> Tensor:
     """Run the text tower on ids (n, T), T <= 77: un-normalised embeddings (n, E) read at the end token.
 
-    `embeddings` (n, T, W) replaces the token embeddings (position embedding not yet added); `before`
-    may overwrite hidden positions ahead of a block.
+    `embeddings` (n, T, W) replaces the token embeddings (position embedding not yet added); `before` and
+    `after` may change hidden positions around a block. Not `projected`: (n, W), after the last layer norm.
     """
     length = tokens.shape[1]
     hidden = model.token_embedding(tokens) if embeddings is None else embeddings
     hidden = hidden + model.positional_embedding[:length]
     mask = model.attn_mask[:length, :length]
-    hidden, _ = run_blocks(model.transformer.resblocks, hidden, before=before, mask=mask)
-    ends = hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
-    return model.ln_final(ends) @ model.text_projection
+    hidden, _ = run_blocks(model.transformer.resblocks, hidden, before=before, after=after, mask=mask)
+    ends = model.ln_final(hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)])
+    return ends @ model.text_projection if projected else ends
 
 
 @torch.inference_mode(False)

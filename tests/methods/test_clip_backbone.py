@@ -93,6 +93,14 @@ def test_hooks_see_each_block_and_may_rewrite(model: open_clip.CLIP) -> None:
     torch.testing.assert_close(clip.text_pass(model, tokens, embeddings=embeddings), plain)
     assert not torch.allclose(clip.text_pass(model, tokens, embeddings=embeddings * 2), plain)
 
+    # What a hook leaves behind the last block is what is read, and projected or not.
+    def last(index: int, hidden: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(hidden) * torch.arange(64) if index == 2 else hidden
+
+    read = clip.text_pass(model, tokens, after=last, projected=False)
+    torch.testing.assert_close(read, model.ln_final(torch.arange(64.0)).expand(len(tokens), -1))
+    torch.testing.assert_close(clip.text_pass(model, tokens, after=last), read @ model.text_projection)
+
 
 def test_a_block_taken_apart_is_the_block(model: open_clip.CLIP) -> None:
     block = model.visual.transformer.resblocks[1]
