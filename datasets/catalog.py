@@ -1,4 +1,4 @@
-"""The catalogue: what is known of each of the 14 data sets. Facts only; no file is opened here.
+"""The catalog: what is known of each of the 14 datasets. Facts only; no file is opened here.
 
 Counts are those of the test part. "Counted" facts come from the image files, "listed" ones from published
 file lists, "literature" ones from papers; a count nobody verified is None, not a guess.
@@ -309,7 +309,7 @@ _ENTRIES = (
 )  # fmt: skip
 
 CATALOG: dict[str, Dataset] = {entry.key: entry for entry in _ENTRIES}
-"""All data sets by key, in the order of the paper's table."""
+"""All datasets by key, in the order of the paper's table."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(CATALOG),
@@ -325,10 +325,10 @@ _BY_NAME = {
 
 
 def find(name: str) -> Dataset:
-    """Return the data set called `name` (key, title, alias or folder name, in any spelling).
+    """Return the dataset called `name` (key, title, alias or folder name, in any spelling).
 
     Raises:
-        KeyError: No data set is called so.
+        KeyError: No dataset is called so.
     """
     try:
         return _BY_NAME[plain(name)]

@@ -1,4 +1,4 @@
-"""Is the data set on disk complete and sound? Everything that `check` can tell, as one value."""
+"""Is the dataset on disk complete and sound? Everything that `check` can tell, as one value."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ Progress = Callable[[Iterable[Sample]], Iterable[Sample]]
 
 @dataclass(frozen=True)
 class NameList:
-    """The folder's file names beside those of the complete data set."""
+    """The folder's file names beside those of the complete dataset."""
 
     of: str
     """`images`, `masks`, or `normal stems` / `anomalous stems`: names without folder and extension."""
@@ -66,7 +66,7 @@ class CheckReport:
 
     @property
     def complete(self) -> bool:
-        """Whether the counts are the catalogue's; also true where nothing is expected."""
+        """Whether the counts are the catalog's; also true where nothing is expected."""
         return not self.folder.partial
 
     @property
@@ -91,7 +91,7 @@ def check(
     digest: Callable[[Path], str] = sha256_of,
     progress: Progress = iter,
 ) -> CheckReport:
-    """Check counts, file names and (if `deep`) every file of an opened data set.
+    """Check counts, file names and (if `deep`) every file of an opened dataset.
 
     Open it with `missing_ok=True` to have absent files in the report instead of an error. `digest` gives a
     file's SHA-256 in hexadecimal; `progress` is wrapped around the samples, for example `tqdm`.

@@ -1,4 +1,4 @@
-"""What is known of one data set: the types of a catalogue entry."""
+"""What is known of one dataset: the types of a catalog entry."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ NAME_SETS = ("anomalyclip", "adaclip")
 
 @dataclass(frozen=True)
 class ClassEntry:
-    """One class of a data set."""
+    """One class of a dataset."""
 
     key: str
     """Class name in a `meta.json` of the default name set; also names the class in results."""
@@ -46,7 +46,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Raw:
-    """How the data set lies on disk as downloaded."""
+    """How the dataset lies on disk as downloaded."""
 
     layout: str
     """Module of `datasets.prepare` that reads it."""
@@ -60,7 +60,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set."""
+    """One dataset."""
 
     key: str
     title: str
@@ -93,7 +93,7 @@ class Dataset:
         """Return protocol `key`, by default the first; None if the set has only one test set.
 
         Raises:
-            ValueError: The data set has no such protocol.
+            ValueError: The dataset has no such protocol.
         """
         if key is None:
             return self.protocols[0] if self.protocols else None

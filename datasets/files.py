@@ -1,4 +1,4 @@
-"""Files and folders of a data set: what counts as an image, pairing by name, paths that stay inside."""
+"""Files and folders of a dataset: what counts as an image, pairing by name, paths that stay inside."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ IMAGE_SUFFIXES = frozenset((
 NORMAL_SPECIES = frozenset(("good", "ok", "no", "normal"))
 """Folder names that mean normal, whatever the case: MVTec family, BTAD, brain sets, COVID-19."""
 STAND_IN = "STAND-IN.txt"
-"""Whatever lies in or below a folder with this file is generated data, not the data set."""
+"""Whatever lies in or below a folder with this file is generated data, not the dataset."""
 _MASK_ENDING = re.compile(r"[_-](mask|label|segmentation|ground_?truth|gt)$", re.IGNORECASE)
 _LONGEST = 4096  # more than any file system takes
 
@@ -148,7 +148,7 @@ class Tree:
         if ".." in path.parts:
             raise EscapeError("holds '..'")
         parts = path.parts[1:] if path.is_absolute() else path.parts
-        for root in (self.root.absolute(), self._real_root):
+        for root in (self.root.absolute(), self._real_root) if path.is_absolute() else ():
             if path.is_relative_to(root):
                 parts = path.relative_to(root).parts
         for start in range(len(parts)):

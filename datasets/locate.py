@@ -8,12 +8,12 @@ from datasets.catalog import Dataset, find
 from datasets.files import child, subfolders
 
 PREPARED = "prepared.json"
-"""Written by `prepare`: which data set and protocol a folder holds, and from what it was made."""
+"""Written by `prepare`: which dataset and protocol a folder holds, and from what it was made."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A data set's folder, and what is known of it before its files are read."""
+    """A dataset's folder, and what is known of it before its files are read."""
 
     root: Path
     entry: Dataset | None
@@ -23,7 +23,7 @@ class Place:
 
 
 def locate(spec: str | Path, data_root: Path | None) -> Place:
-    """Find the folder that `spec` means: a name of the catalogue (`ksdd`, `ksdd:whole`), or a path.
+    """Find the folder that `spec` means: a name of the catalog (`ksdd`, `ksdd:whole`), or a path.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -35,7 +35,7 @@ def locate(spec: str | Path, data_root: Path | None) -> Place:
         return _read_marker(_folder(Path(spec)))
     wanted = entry.protocol(protocol or None)
     if data_root is None:
-        raise ValueError(f"{spec}: no data root to look under; give one, or the data set's own folder")
+        raise ValueError(f"{spec}: no data root to look under; give one, or the dataset's own folder")
     root = _under(data_root, entry, folder_name(entry, protocol or None))
     place = _read_marker(root)
     if place.entry not in (None, entry):
@@ -62,7 +62,7 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         if path.is_file():
             raise ValueError(f"{path}: a file, not a folder; unpack it with prepare")
-        raise FileNotFoundError(f"{path}: neither a data set of the catalogue nor a folder")
+        raise FileNotFoundError(f"{path}: neither a dataset of the catalog nor a folder")
     return path
 
 
@@ -98,5 +98,5 @@ def _read_marker(root: Path) -> Place:
         protocol = entry.protocol(content["protocol"])
         warnings = tuple(str(warning) for warning in content["warnings"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: not as prepare wrote it ({error}); prepare the data set anew") from None
+        raise ValueError(f"{path}: not as prepare wrote it ({error}); prepare the dataset anew") from None
     return Place(root, entry, protocol.key if protocol else None, warnings)

@@ -1,4 +1,4 @@
-"""A folder becomes samples: any folder with `meta.json`, or in MVTec layout, is a data set."""
+"""A folder becomes samples: any folder with `meta.json`, or in MVTec layout, is a dataset."""
 
 import hashlib
 import os
@@ -30,21 +30,21 @@ def open_dataset(
     split: str = "test",
     missing_ok: bool = False,
 ) -> Folder:
-    """Open a data set.
+    """Open a dataset.
 
     Args:
-        spec: A name of the catalogue, looked for under `data_root`, with `:protocol` after it for another
+        spec: A name of the catalog, looked for under `data_root`, with `:protocol` after it for another
             than the default protocol; or a folder with `meta.json` or in MVTec layout.
-        data_root: The folder that holds the data sets' folders.
+        data_root: The folder that holds the datasets' folders.
         names: Whose class names enter the prompts: `anomalyclip`, `adaclip`, or `meta` (the file's own).
-            A folder the catalogue does not know has only its own.
+            A folder the catalog does not know has only its own.
         prompts: Class -> name for prompts; wins over `names`.
         split: `test` or `train`.
         missing_ok: Leave samples with absent files out and list them, instead of raising.
 
     Raises:
         FileNotFoundError: There is no such folder, or files that it names are absent.
-        ValueError: What lies there is not a data set, or not the one asked for; the message names the
+        ValueError: What lies there is not a dataset, or not the one asked for; the message names the
             file, the entry and the mend.
     """
     if names not in (*NAME_SETS, "meta"):
@@ -172,9 +172,9 @@ def _undefined(classes: Sequence[ClassData]) -> list[str]:
         if without:
             more = f" and {len(without) - 1} more classes" if len(without) > 1 else ""
             lines.append(f"no {level} metrics for {without[0]}: {reasons[without[0]]}{more}")
-    bare = [it for it in classes if it.normal == 0 and any(sample.specie for sample in it.samples)]
+    bare = [it for it in classes if it.normal == 0 and any(sample.species for sample in it.samples)]
     if bare:
-        names = ", ".join(sorted({sample.specie for sample in bare[0].samples})[:5])
+        names = ", ".join(sorted({sample.species for sample in bare[0].samples})[:5])
         lines.append(
             f"{bare[0].key}: no folder is called as the normal images' must be "
             f"({', '.join(sorted(NORMAL_SPECIES))}); if one of {names} holds normal images, rename it to good"
@@ -184,7 +184,7 @@ def _undefined(classes: Sequence[ClassData]) -> list[str]:
 
 def _no_image_level(samples: Sequence[Sample], entry: Dataset | None) -> str | None:
     if entry and "image" not in entry.levels:
-        return f"{entry.title} is a pixel-level data set"
+        return f"{entry.title} is a pixel-level dataset"
     labels = {sample.label for sample in samples}
     if labels == {0, 1}:
         return None
@@ -193,7 +193,7 @@ def _no_image_level(samples: Sequence[Sample], entry: Dataset | None) -> str | N
 
 def _no_pixel_level(samples: Sequence[Sample], entry: Dataset | None) -> str | None:
     if entry and "pixel" not in entry.levels:
-        return f"{entry.title} is an image-level data set"
+        return f"{entry.title} is an image-level dataset"
     masks = [sample.mask for sample in samples if sample.label == 1]
     if not masks:
         return "no anomalous image"

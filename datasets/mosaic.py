@@ -18,10 +18,10 @@ def draw_four(data: ClassData, rng: np.random.Generator, *, of: str) -> list[Sam
     if of != "defects":
         among = [sample for sample in data.samples if of == "all" or sample.label]
         return [among[index] for index in rng.integers(len(among), size=4)]
-    species = sorted({(sample.label, sample.specie) for sample in data.samples})
+    species = sorted({(sample.label, sample.species) for sample in data.samples})
     drawn = []
     for index in rng.integers(len(species), size=4):
-        members = [sample for sample in data.samples if (sample.label, sample.specie) == species[index]]
+        members = [sample for sample in data.samples if (sample.label, sample.species) == species[index]]
         drawn.append(members[int(rng.integers(len(members)))])
     return drawn
 

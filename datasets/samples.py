@@ -1,4 +1,4 @@
-"""What a data set is once opened: samples in classes in a folder."""
+"""What a dataset is once opened: samples in classes in a folder."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class Sample:
     are the mask's parts (MVTec LOCO)."""
     label: int
     """0 normal, 1 anomalous."""
-    specie: str
+    species: str
     """Kind of defect as the dataset calls it."""
 
     @property
@@ -89,13 +89,13 @@ class ClassData:
 
 @dataclass(frozen=True)
 class Folder:
-    """One split of a data set on disk."""
+    """One split of a dataset on disk."""
 
     key: str
     """Key of the catalog, or of an own folder its name and place; after `standin_` if generated."""
     title: str
     domain: str
-    """`industrial`, `medical`, or `other` for a folder that the catalogue does not know."""
+    """`industrial`, `medical`, or `other` for a folder that the catalog does not know."""
     levels: tuple[str, ...]
     """Which metrics apply by the catalog; both for a folder that it does not know."""
     root: Path
@@ -124,12 +124,12 @@ class Folder:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """How the counts differ from the catalogue's, in words; empty where nothing is expected."""
+        """How the counts differ from the catalog's, in words; empty where nothing is expected."""
         return differences(self.counts(), self._expecting, self.protocol)
 
     @property
     def partial(self) -> bool:
-        """Whether this is not the test set that the catalogue describes."""
+        """Whether this is not the test set that the catalog describes."""
         return bool(self.differences)
 
     @property

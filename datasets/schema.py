@@ -15,7 +15,7 @@ class Record:
     """One sample as the file states it; the field names are the file's keys."""
 
     img_path: str
-    """Relative to the data set's folder, `/` as separator."""
+    """Relative to the dataset's folder, `/` as separator."""
     mask_path: str
     """Likewise; "" where there is no mask."""
     cls_name: str

@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real-data",
         type=Path,
         default=None,
-        help="folder with parts of real data sets (KolektorSDD*.zip, ISIC2016*.zip)",
+        help="folder with parts of real datasets (KolektorSDD*.zip, ISIC2016*.zip)",
     )
 
 

@@ -158,7 +158,7 @@ def _restricted(side: ColumnCells, keys: Sequence[str]) -> ColumnCells:
 
 
 def _targets(sides: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the datasets to compare on, in the catalogue's order, and a note on those left out."""
+    """Return the datasets to compare on, in the catalog's order, and a note on those left out."""
     order = {key: place for place, key in enumerate(CATALOG)}
     first, second = ({cell["dataset"] for cell in side.cells} for side in sides)
     for key in wanted:

@@ -1,8 +1,8 @@
-"""From a download to a data set: `prepare` writes a folder with `meta.json`; the raw files stay untouched.
+"""From a download to a dataset: `prepare` writes a folder with `meta.json`; the raw files stay untouched.
 
 `datasets.prepare.<layout>` reads one raw layout: `fits(folder, entry)`, `shape(entry)` and
-`read(folder, entry, protocol)`. A data set with a layout of its own adds one such file, which its entry in
-the catalogue names.
+`read(folder, entry, protocol)`. A dataset with a layout of its own adds one such file, which its entry in
+the catalog names.
 """
 
 import json
@@ -26,13 +26,13 @@ Progress = Callable[[Iterable[Item]], Iterable[Item]]
 
 _UNFINISHED = ".preparing"
 _LOCK = "lock"
-_DEPTH = 3  # how far below the given folder the data set's own may lie
+_DEPTH = 3  # how far below the given folder the dataset's own may lie
 
 
 def prepare(
     key: str, raw: Path, data_root: Path, protocol: str | None = None, progress: Progress = iter
 ) -> Path:
-    """Make the data set `key` under `data_root` from what was downloaded.
+    """Make the dataset `key` under `data_root` from what was downloaded.
 
     Images that are used as they are become hard links to those of a raw folder on the same file system
     (no space is taken, and the raw folder may be deleted), else copies; so change neither in place.
@@ -40,10 +40,10 @@ def prepare(
     removes. A part of the raw data is enough: `Folder.differences` tells what is absent.
 
     Args:
-        key: Any name of a data set in the catalogue.
-        raw: The downloaded folder or archive; the data set may lie up to three folders deep in it.
-        data_root: Where the data sets' folders lie; made if need be.
-        protocol: Which of the data set's protocols; the first if None.
+        key: Any name of a dataset in the catalog.
+        raw: The downloaded folder or archive; the dataset may lie up to three folders deep in it.
+        data_root: Where the datasets' folders lie; made if need be.
+        protocol: Which of the dataset's protocols; the first if None.
         progress: Wrapped around the samples, for example `tqdm`.
 
     Returns:
@@ -52,13 +52,13 @@ def prepare(
     Raises:
         FileExistsError: The folder is there already, or another process is making it.
         FileNotFoundError: `raw` does not exist.
-        ValueError: `raw` is not this data set as published, or is damaged; no such data set or protocol.
+        ValueError: `raw` is not this dataset as published, or is damaged; no such dataset or protocol.
         OSError: A file cannot be read or written.
     """
     try:
         entry = find(key)
     except KeyError:
-        raise ValueError(f"no data set {key!r} in the catalogue") from None
+        raise ValueError(f"no dataset {key!r} in the catalog") from None
     chosen = entry.protocol(protocol)
     if chosen and not chosen.by_prepare:
         raise ValueError(f"{entry.key}, protocol {chosen.key} cannot be made from raw files. {chosen.what}")
@@ -96,7 +96,7 @@ def prepare(
             },
         )
         if is_stand_in(folder):
-            (tree / STAND_IN).write_text("Made from generated stand-in data; not the real data set.\n")
+            (tree / STAND_IN).write_text("Made from generated stand-in data; not the real dataset.\n")
         _write_marker(tree / PREPARED, entry, chosen.key if chosen else None, raw)
         tree.rename(target)
     except OSError as error:
@@ -110,7 +110,7 @@ def prepare(
 
 
 def _remove_leftovers(data_root: Path) -> None:
-    """Remove what killed runs left below `data_root`, of whatever data set; running ones hold their lock."""
+    """Remove what killed runs left below `data_root`, of whatever dataset; running ones hold their lock."""
     for work in data_root.glob(f".*{_UNFINISHED}"):
         try:
             with FileLock(work / _LOCK, timeout=0):

@@ -1,4 +1,4 @@
-"""MVTec AD, MPDD, BTAD, DTD-Synthetic, and every data set re-arranged in that layout."""
+"""MVTec AD, MPDD, BTAD, DTD-Synthetic, and every dataset re-arranged in that layout."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,12 +15,12 @@ def shape(entry: Dataset) -> str:
 
 
 def fits(folder: Path, entry: Dataset) -> bool:
-    """Say whether `folder` holds a class of the data set in MVTec layout."""
+    """Say whether `folder` holds a class of the dataset in MVTec layout."""
     return any(found != folder and entry.class_of(found.name) for found in class_folders(folder))
 
 
 def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
-    """Yield all samples; raises `ValueError` for a class that the data set does not have."""
+    """Yield all samples; raises `ValueError` for a class that the dataset does not have."""
     for split, classes in read_layout(folder).splits.items():
         for name, records in classes.items():
             known = entry.class_of(name)

@@ -1,4 +1,4 @@
-"""Tiny imitations of the raw data sets: true paths, formats, modes and mask values; made-up pixels."""
+"""Tiny imitations of the raw datasets: true paths, formats, modes and mask values; made-up pixels."""
 
 import json
 import zlib

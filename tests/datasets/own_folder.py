@@ -1,4 +1,4 @@
-"""A small data set of someone's own, to be described by a meta.json."""
+"""A small dataset of someone's own, to be described by a meta.json."""
 
 import json
 from pathlib import Path

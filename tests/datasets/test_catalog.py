@@ -1,4 +1,4 @@
-"""The catalogue against facts stated independently of it."""
+"""The catalog against facts stated independently of it."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import pytest
 import datasets.check
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
 
-TOTALS = {  # normal and anomalous test images, from the papers and file lists named in the catalogue
+TOTALS = {  # normal and anomalous test images, from the papers and file lists named in the catalog
     "mvtec": (467, 1258),
     "visa": (962, 1200),
     "mpdd": (176, 282),
@@ -150,7 +150,7 @@ def test_digests_of_numbered_files(key: str, names: list[str]) -> None:
 @pytest.mark.parametrize(
     "names",
     [
-        # Folders of AdaCLIP's packages, and those of Tipsomaly's code, in the catalogue's order.
+        # Folders of AdaCLIP's packages, and those of Tipsomaly's code, in the catalog's order.
         "mvtec_anomaly_detection VisA_20220922 MPDD BTech_Dataset_transformed SDD_anomaly_detection "
         "DAGM_anomaly_detection DTD-Synthetic HeadCT_anomaly_detection BrainMRI Br35h_anomaly_detection ISIC "
         "CVC-ColonDB CVC-ClinicDB TN3K",

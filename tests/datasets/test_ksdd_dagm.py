@@ -1,4 +1,4 @@
-"""The two data sets whose test set is a matter of protocol."""
+"""The two datasets whose test set is a matter of protocol."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Folders with meta.json, of the catalogue or of someone's own, and in MVTec layout."""
+"""Folders with meta.json, of the catalog or of someone's own, and in MVTec layout."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_optional_keys_may_be_absent_or_null(custom: Custom) -> None:
     del custom.samples[0]["specie_name"], custom.samples[0]["mask_path"]
     custom.samples[1]["mask_path"] = None
     custom.samples[1]["more"] = {"any": "thing"}
-    assert {it.specie for it in open_dataset(custom.write()).classes[0].samples} == {""}
+    assert {it.species for it in open_dataset(custom.write()).classes[0].samples} == {""}
 
 
 def test_other_splits_are_left_out_with_a_warning(custom: Custom) -> None:
@@ -346,7 +346,7 @@ def test_looking_under_a_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         open_dataset("mvtec")
     with pytest.raises(FileNotFoundError, match=r"no folder mvtec or mvtec_anomaly_detection; prepare mvtec"):
         open_dataset("mvtec", tmp_path)
-    with pytest.raises(FileNotFoundError, match="neither a data set of the catalogue nor a folder"):
+    with pytest.raises(FileNotFoundError, match="neither a dataset of the catalog nor a folder"):
         open_dataset("mvtex", tmp_path)
     build("mvtec", tmp_path)
     opened = open_dataset("MVTec AD", tmp_path)  # in MVTec layout already, so usable as downloaded

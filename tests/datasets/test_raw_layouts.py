@@ -82,7 +82,7 @@ def test_levels_apply_as_the_catalogue_says(layout: str, tmp_path: Path) -> None
             assert not both or all(apply)
         else:
             reasons = [getattr(data, f"no_{level}_level") for data in folder.classes]
-            assert all("level data set" in reason for reason in reasons)
+            assert all("level dataset" in reason for reason in reasons)
 
 
 def test_masks_pair_by_name_across_extensions(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_wrong_folders_and_names(tmp_path: Path) -> None:
         prepare("mpdd", raw, tmp_path / "data")
     with pytest.raises(FileNotFoundError, match="no such folder"):
         prepare("mvtec", tmp_path / "gone", tmp_path / "data")
-    with pytest.raises(ValueError, match="no data set 'mvtex'"):
+    with pytest.raises(ValueError, match="no dataset 'mvtex'"):
         prepare("mvtex", raw, tmp_path / "data")
     write_image(raw / "sofa/test/good/0.png", "PNG", "RGB")
     with pytest.raises(ValueError, match="sofa: not a class of mvtec"):
