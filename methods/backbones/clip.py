@@ -89,10 +89,10 @@ def architecture(config: Config) -> dict[str, Any]:
 
 def blank(config: Config) -> dict[str, Tensor]:
     """Return the names and shapes of a CLIP's weights, as tensors without storage (device "meta")."""
-    return _skeleton(config, quick_gelu=False).state_dict()
+    return skeleton(config, quick_gelu=False).state_dict()
 
 
-def _skeleton(config: Config, *, quick_gelu: bool) -> open_clip.CLIP:
+def skeleton(config: Config, *, quick_gelu: bool) -> open_clip.CLIP:
     with torch.device("meta"):
         model = open_clip.CLIP(**architecture(config), quick_gelu=quick_gelu)
     if not isinstance(model.visual, VisionTransformer):
@@ -109,7 +109,7 @@ def build(
     papers differ in it on the same weights. Raises `ValueError` naming `origin` unless the names and
     shapes of `state` are exactly the model's.
     """
-    model = _skeleton(config, quick_gelu=quick_gelu)
+    model = skeleton(config, quick_gelu=quick_gelu)
     wanted = model.state_dict()
     state = dict(state)
     scale = state.get("logit_scale")
