@@ -7,6 +7,7 @@ two; steps on the host (k-means) are not in it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.run.protocol import MethodRequest, setup
+from bench.store.marks import BASELINES
 from datasets.catalog import CATALOG
 from methods import registry
 from methods.backbones import clip, mini
@@ -29,9 +31,10 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 _HEAD = """\
 # The methods
 
-Made from the classes in `methods/` by `python -m tools.methods_page`; a test holds it to them. *Text*: what the
-method says about the object; *learned*: values trained on the source beside frozen encoders; *weights*: whether
-somebody published what is learned; *TFLOP*: arithmetic for one image at the method's own size, texts known.
+Made from the classes in `methods/` by `python -m tools.methods_page`; a test holds it to them. *Text*: what
+the method says about the object. *Learned*: values trained on the source beside frozen encoders. *Weights*:
+whether somebody published what is learned. *TFLOP*: arithmetic for one image at the method's own size, texts
+known.
 """
 
 
@@ -60,6 +63,12 @@ def row(key: str) -> dict[str, str]:
         "TFLOP": "-" if "flops" not in counts else f"{counts['flops'] / 1e12:.2f}",
         "licence": detector.licence or "-",
     }
+
+
+def _setting(detector: type[ZeroShotDetector]) -> str:
+    if detector.transductive:
+        return "all images of the class"
+    return "one image, range of the class" if detector.class_normalised else "one image"
 
 
 def _sources(detector: type[ZeroShotDetector]) -> str:
@@ -93,10 +102,9 @@ def _counts(detector: type[ZeroShotDetector]) -> dict[str, int]:
 
 
 def _run(model: nn.Module, images: Tensor) -> None:
-    try:
+    # What needs values comes after what is counted.
+    with suppress(NotImplementedError, RuntimeError, TypeError):
         model(images, ["object"])
-    except (NotImplementedError, RuntimeError, TypeError):
-        pass  # what needs values comes after what is counted
 
 
 def _without_storage(detector: type[ZeroShotDetector], options: dict[str, Any]) -> ZeroShotDetector | None:
@@ -116,9 +124,11 @@ def _without_storage(detector: type[ZeroShotDetector], options: dict[str, Any]) 
 
 def page() -> str:
     """Return the whole page."""
-    keys = [key for key in registry.keys() if not registry.find(key).privileged and key != "chance"]
-    table = tabulate([row(key) for key in keys], headers="keys", tablefmt="github", disable_numparse=True)
-    notes = [f"* **{card.title}**: {card.notes}" for card in map(registry.card, keys) if card.notes]
+    everything = sorted(set(registry.keys()) - set(BASELINES))
+    table = tabulate(
+        [row(key) for key in everything], headers="keys", tablefmt="github", disable_numparse=True
+    )
+    notes = [f"* **{card.title}**: {card.notes}" for card in map(registry.card, everything) if card.notes]
     return f"{_HEAD}\n{table}\n\n## Notes\n\n" + "\n".join(notes) + "\n"
 
 

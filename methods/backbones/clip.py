@@ -93,6 +93,7 @@ def blank(config: Config) -> dict[str, Tensor]:
 
 
 def skeleton(config: Config, *, quick_gelu: bool) -> open_clip.CLIP:
+    """Return a CLIP without storage (device "meta"); raises `ValueError` for one without a plain ViT."""
     with torch.device("meta"):
         model = open_clip.CLIP(**architecture(config), quick_gelu=quick_gelu)
     if not isinstance(model.visual, VisionTransformer):
