@@ -73,7 +73,7 @@ class AdaCLIP(ClipBased):
     """CLIP with static and dynamic prompts in both towers and hybrid semantic fusion (HSF)."""
 
     title = "AdaCLIP"
-    text = "prompt ensemble with the name, tokens learned and made from the image"
+    prompting = "prompt ensemble with the name, tokens learned and made from the image"
     paper = "https://arxiv.org/abs/2407.15795"
     code = "https://github.com/caoyunkang/AdaCLIP"
     licence = "MIT"

@@ -34,7 +34,7 @@ class AnomalyCLIP(ObjectAgnostic):
     """CLIP with object-agnostic learned prompts and a value-value path for local features."""
 
     title = "AnomalyCLIP"
-    text = "learned words, object-agnostic"
+    prompting = "learned words, object-agnostic"
     paper = "https://arxiv.org/abs/2310.18961"
     code = "https://github.com/zqhang/AnomalyCLIP"
     licence = "MIT"

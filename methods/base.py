@@ -111,7 +111,7 @@ class ZeroShotDetector(nn.Module, ABC):
     paper: ClassVar[str] = ""
     code: ClassVar[str] = ""
     licence: ClassVar[str] = ""
-    text: ClassVar[str] = "none"
+    prompting: ClassVar[str] = "none"
     """What it says about the object: sentences with its name, learned words, nothing."""
     notes: ClassVar[str] = ""
 

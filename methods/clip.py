@@ -26,7 +26,7 @@ class Clip(ClipBased):
     """
 
     title = "CLIP"
-    text = "prompt ensemble with the name"
+    prompting = "prompt ensemble with the name"
     paper = "https://arxiv.org/abs/2103.00020"
     notes = "A baseline of this suite's own making, not an official implementation of any paper's CLIP row."
 

@@ -167,7 +167,7 @@ class Tipsomaly(ZeroShotDetector):
     """
 
     title = "Tipsomaly"
-    text = "prompt ensemble with the name (image), learned words (pixels)"
+    prompting = "prompt ensemble with the name (image), learned words (pixels)"
     paper = "TIPS Over Tricks, ICASSP 2026, arXiv 2602.03594"
     code = "https://github.com/AlirezaSalehy/Tipsomaly"
     licence = "MIT (code and prompts); TIPS: Apache-2.0 (code), CC-BY-4.0 (weights)"

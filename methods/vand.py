@@ -73,7 +73,7 @@ class Vand(ClipBased):
     """
 
     title = "VAND"
-    text = "prompt ensemble with the name"
+    prompting = "prompt ensemble with the name"
     paper = "https://arxiv.org/abs/2305.17382"
     code = "https://github.com/ByChelsea/VAND-APRIL-GAN"
     licence = "MIT"

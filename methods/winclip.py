@@ -56,7 +56,7 @@ class WinClip(ClipBased):
     """
 
     title = "WinCLIP"
-    text = "prompt ensemble with the name"
+    prompting = "prompt ensemble with the name"
     paper = "https://arxiv.org/abs/2303.14814"
     code = "https://github.com/zqhang/Accurate-WinCLIP-pytorch"
     licence = "MIT"

@@ -50,12 +50,8 @@ def row(key: str) -> dict[str, str]:
         "key": f"`{key}`",
         "backbone": str(detector.defaults.get("backbone", "-")),
         "size": str(detector.defaults["image_size"]),
-        "text": detector.text,
-        "sees": "whole class"
-        if detector.transductive
-        else "class range"
-        if detector.class_normalised
-        else "one image",
+        "text": detector.prompting,
+        "sees": _setting(detector),
         "trained on": _sources(detector),
         "weights": "-" if not files else " / ".join(words[each] for each in sorted(published, reverse=True)),
         "learned": _millions(counts.get("learned")),
