@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -123,5 +124,8 @@ def _refuse_other_datasets_package() -> None:
 
 
 def _quiet() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name that is no UTF-8 must not end a command
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", message="QuickGELU mismatch")
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -20,6 +20,8 @@ from bench.store.atomic import write_atomically
 
 SCHEMA = 1
 Cell = dict[str, Any]
+_LONGEST = 200
+"""Most characters of a folder's or a cell's name."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ class CellId:
 
 def _safe(part: str) -> str:
     quoted = quote(part, safe=" +,=@")
-    return quoted.replace(".", "%2E", 1) if quoted.startswith(".") else quoted
+    if quoted.startswith("."):
+        quoted = quoted.replace(".", "%2E", 1)
+    # A file system takes 255 bytes; the end stays, for a cell's own name ends in its key.
+    return quoted if len(quoted) <= _LONGEST else f"{quoted[: _LONGEST - 20]}~{quoted[-15:]}"
 
 
 class CellStore:
@@ -139,4 +144,6 @@ def identify(cell: Mapping[str, Any]) -> CellId:
 def write_json(path: Path, content: Any, flag: str = "--results") -> None:
     """Write JSON to `path` whole or not at all; raises `ValueError` for what JSON cannot say."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"), flag)
+    write_atomically(
+        path, lambda place: place.write_bytes(text.encode("utf-8", "backslashreplace") + b"\n"), flag
+    )

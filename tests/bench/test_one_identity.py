@@ -1,5 +1,8 @@
 """One dataset, one identity: what shares a name never shares a cell, a mean or a row."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,3 +81,23 @@ def test_two_folders_that_claim_to_be_one_dataset_are_refused(
         run("run", "--methods", "chance", "--datasets", folders[0], f"{folders[0]}/", "--allow-partial") == 0
     )
     assert len(found(tmp_path / "results")) == 1
+
+
+def test_names_too_long_or_no_utf8_stop_nothing(tmp_path: Path) -> None:
+    bytes_name = os.fsdecode(b"caf\xe9")
+    folders = [
+        make_mvtec_layout(tmp_path / "long", ("螺" * 80,), 2),
+        make_mvtec_layout(tmp_path / ("螺" * 80), ("nut",), 2),
+        make_mvtec_layout(tmp_path / bytes_name, ("nut", bytes_name), 2),
+        make_mvtec_layout(tmp_path / "plain", ("nut",), 2),
+    ]
+    here = Path(__file__).resolve().parents[2]
+    for words in (["check"], ["run", "--methods", "chance", "--results", tmp_path / "r"]):
+        done = subprocess.run(
+            [sys.executable, here / "run_bench.py", *words, "--datasets", *folders],
+            capture_output=True,
+            env={**os.environ, "ZSAD_CACHE": str(tmp_path / "cache"), "PYTHONIOENCODING": "utf-8:strict"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+    assert len(found(tmp_path / "r")) == 5
