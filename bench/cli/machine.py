@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 from bench.errors import BenchError
 from bench.run.features import FeatureCache
@@ -22,7 +23,15 @@ def add_machine(parser: argparse.ArgumentParser, *, cache: float) -> None:
         type=float,
         default=cache,
         metavar="GB",
-        help="keep what frozen encoders say, up to this size, in the cache folder (ZSAD_CACHE); 0: do not "
+        help="keep the features of frozen encoders, up to this size, in the cache folder (ZSAD_CACHE); 0: do "
+        "not (default: %(default)g)",
+    )
+    machine.add_argument(
+        "--memory",
+        type=float,
+        default=4.0,
+        metavar="GB",
+        help="for the features of a class and what a transductive method makes of them; more goes to disk "
         "(default: %(default)g)",
     )
 
@@ -33,6 +42,17 @@ def machine_of(parsed: argparse.Namespace, digest: DigestCache) -> Machine:
         raise BenchError(f"--batch-size {parsed.batch_size}: must be at least 1")
     if parsed.feature_cache < 0:
         raise BenchError(f"--feature-cache {parsed.feature_cache:g}: a size in GB, or 0")
-    limit = int(parsed.feature_cache * 1e9)
-    cache = FeatureCache(cache_folder() / "features", limit, digest) if limit else None
-    return Machine(choose_device(parsed.device), parsed.batch_size, parsed.workers, cache, digest)
+    if parsed.memory <= 0:
+        raise BenchError(f"--memory {parsed.memory:g}: a size in GB")
+    device, memory = choose_device(parsed.device), int(parsed.memory * 1e9)
+    return Machine(device, parsed.batch_size, parsed.workers, _cache(parsed, digest), digest, memory)
+
+
+def _cache(parsed: argparse.Namespace, digest: DigestCache) -> FeatureCache | None:
+    if not (limit := int(parsed.feature_cache * 1e9)):
+        return None
+    try:
+        return FeatureCache(cache_folder() / "features", limit, digest)
+    except RuntimeError:  # no home folder
+        print("note: features are not kept: no home folder; name one with ZSAD_CACHE", file=sys.stderr)
+        return None

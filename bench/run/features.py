@@ -7,7 +7,9 @@ under the digest of the image and a key of everything else that changes them.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.errors import BenchError
 from bench.store.atomic import write_atomically
 from bench.store.digests import sha256
 from methods.base import Features, ZeroShotDetector
@@ -44,7 +47,10 @@ def features_key(
 
 @dataclass
 class FeatureCache:
-    """Features of images below `root`, at most `limit` bytes of them in all."""
+    """Features of images below `root`, at most `limit` bytes of them in all.
+
+    A folder that cannot be used only costs time: what is not kept is computed again.
+    """
 
     root: Path
     limit: int
@@ -57,7 +63,10 @@ class FeatureCache:
 
     def has(self, key: str, digest: str) -> bool:
         """Whether the image's features are here."""
-        return self._path(key, digest).exists()
+        try:
+            return self._path(key, digest).exists()
+        except OSError:
+            return False
 
     def read(self, key: str, digest: str, names: Sequence[str] | None = None) -> Features | None:
         """Return the features of one image without batch axis, all or some; None if they are not here."""
@@ -68,17 +77,26 @@ class FeatureCache:
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError):
-            path.unlink(missing_ok=True)  # torn by a crash of the machine: computed anew
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # torn by a crash of the machine: computed anew
             return None
 
     def write(self, key: str, digest: str, features: Features) -> bool:
-        """Keep one image's features (without batch axis); returns False if the limit leaves no room."""
+        """Keep one image's features (without batch axis); returns whether there was room for them.
+
+        A folder that cannot be written to is warned of once, and nothing more is kept.
+        """
         size = sum(tensor.numel() * tensor.element_size() for tensor in features.values())
         if self.used + size > self.limit:
             return False
         path = self._path(key, digest)
         plain = {name: tensor.contiguous().cpu() for name, tensor in features.items()}
-        write_atomically(path, lambda place: save_file(plain, place), "ZSAD_CACHE", durable=False)
+        try:
+            write_atomically(path, lambda place: save_file(plain, place), "ZSAD_CACHE", durable=False)
+        except BenchError as error:
+            warnings.warn(f"features are not kept: {error}", stacklevel=2)
+            self.limit = 0
+            return False
         self._used = self.used + size
         return True
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from bench.errors import BenchError
 from bench.run.features import Encoder, FeatureCache, batch_of, rows_of
 from bench.run.machine import Machine, ahead, batches, in_parts
 from datasets.images import read_image
@@ -62,7 +63,7 @@ class ClassImages(ImageSet):
             return {name: row[name] for name in names or row}
         found = self._spilled.read(_KEY, digest, names)
         if found is None:
-            raise OSError(f"features in {self._folder.name} are gone; free space there and run again")
+            raise BenchError(f"features in {self._folder.name} are gone; run again")
         return found
 
     def _encode(self, samples: Sequence[Sample], precision: AbstractContextManager[Any]) -> None:
@@ -94,5 +95,5 @@ class ClassImages(ImageSet):
         if self._used + size <= self.budget:
             self._rows[digest] = {name: tensor.cpu() for name, tensor in row.items()}
             self._used += size
-        else:
-            self._spilled.write(_KEY, digest, row)
+        elif not self._spilled.write(_KEY, digest, row):
+            raise BenchError(f"the features of the class do not fit into {self._folder.name}; raise --memory")

@@ -130,6 +130,28 @@ def test_a_full_cache_is_no_obstacle(job_for: JobMaker, tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in (tmp_path / "features").rglob("*")) < 200_000
 
 
+def test_a_feature_file_torn_while_it_is_needed_stops_nothing(job_for: JobMaker, tmp_path: Path) -> None:
+    job = job_for("tipsomaly")
+    cache = FeatureCache(tmp_path / "features", 10**9)
+    whole = load_file(train(job, Machine(cache=cache), sha256))
+    for path in (tmp_path / "features").rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:100])
+    job.out.unlink()
+    again = load_file(train(job, Machine(cache=cache), sha256))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, again[name], atol=2e-5, rtol=0)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_itself(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    cache = FeatureCache(tmp_path / "file" / "features", 10**6)
+    assert not cache.has("key", "ab" * 32)
+    assert cache.read("key", "ab" * 32) is None
+    with pytest.warns(UserWarning, match="features are not kept: cannot write"):
+        assert not cache.write("key", "ab" * 32, {"x": torch.ones(3)})
+    assert not cache.write("key", "ab" * 32, {"x": torch.ones(3)})
+
+
 def test_a_torn_feature_file_is_computed_anew(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 10**6)
     cache.write("key", "ab" * 32, {"x": torch.ones(3)})
