@@ -1,5 +1,6 @@
 """What methods on one frozen CLIP share: its file, its input, and named tensors learned beside it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -7,7 +8,7 @@ from typing import Any, ClassVar, Self
 import open_clip
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods import states
 from methods.backbones import blocks, clip
@@ -22,8 +23,8 @@ class ClipBased(ZeroShotDetector):
     """A method on open_clip's CLIP, option `backbone`; no method by itself.
 
     Subclasses that learn something say where its file is (`learned_file`), its names and shapes
-    (`learned_shapes`) and its start (`fresh`), take it as the constructor's second argument, and return it
-    from `learned`.
+    (`learned_shapes`) and its start (`fresh`), take it as the constructor's second argument, and hand it on
+    to be kept as it is or return it from a `learned` of their own.
     """
 
     quick_gelu: ClassVar[bool] = False
@@ -32,15 +33,27 @@ class ClipBased(ZeroShotDetector):
     """How the pretrained positions are brought to another grid: interpolation, and whether anti-aliased."""
     learned_key: ClassVar[str] = "state_dict"
     """Under which the publisher's file holds what is learned, where it is not the whole file."""
+    sections: ClassVar[Sequence[str]] = ()
+    """State dicts of which the publisher's file consists, beside single tensors; our names begin with them."""
 
     positions: Tensor
 
     def __init__(
         self, model: open_clip.CLIP, learned: Mapping[str, Tensor] | None = None, **options: Any
     ) -> None:
-        """Take a built CLIP; raises `ValueError` where the options do not fit it."""
+        """Take a built CLIP, and what is learned by its published names.
+
+        Raises `ValueError` where the options, or names and shapes of what is learned, do not fit it.
+        """
         super().__init__(**options)
         self.model = model
+        if learned is not None:
+            shapes = self.learned_shapes(self.options, model.state_dict())
+            states.check(learned, blank(shapes), f"what {self.title} learns")
+        own = {
+            name: nn.Parameter(tensor.detach().float().clone()) for name, tensor in (learned or {}).items()
+        }
+        self._names, self._own = tuple(own), nn.ParameterList(own.values())
         blocks.check_taps(self.options.get("layers", ()), len(clip.vision_blocks(model)))
         self.grid = clip.grid_of(model, self.image_size)
         mode, antialias = self.position_resize
@@ -74,17 +87,33 @@ class ClipBased(ZeroShotDetector):
         raise NotImplementedError(f"{cls.__name__} learns nothing")
 
     @classmethod
+    def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return names and shapes of what the publisher's files hold besides; required there and dropped."""
+        return {}
+
+    @classmethod
     def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
         """Read the publisher's file or a flat one; raises `ValueError` naming it where it does not fit."""
-        state = states.unwrap(states.read(path), cls.learned_key, path)
-        states.check(state, blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), path)
-        return state
+        content, backbone = states.read(path), clip.blank(options["backbone"])
+        unwrapped = states.flat(content, cls.sections) if cls.sections else content
+        state = states.unwrap(unwrapped, cls.learned_key, path)
+        wanted = cls.learned_shapes(options, backbone)
+        extra = {} if state.keys() == content.keys() else cls.unused(options, backbone)
+        states.check(state, blank({**wanted, **extra}), path)
+        return {name: state[name] for name in wanted}
 
     @classmethod
     def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
         """Write filled tensors: `.safetensors` as a flat state dict, any other as published."""
-        tensors = filled(blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), seed)
-        states.write(tensors if path.suffix == ".safetensors" else {cls.learned_key: tensors}, path)
+        backbone = clip.blank(options["backbone"])
+        shapes = cls.learned_shapes(options, backbone)
+        if path.suffix == ".safetensors":
+            states.write(filled(blank(shapes), seed), path)
+            return
+        tensors = filled(blank({**shapes, **cls.unused(options, backbone)}), seed)
+        states.write(
+            states.nested(tensors, cls.sections) if cls.sections else {cls.learned_key: tensors}, path
+        )
 
     @classmethod
     def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
@@ -121,6 +150,15 @@ class ClipBased(ZeroShotDetector):
         if "learned" in paths:
             cls.write_learned(paths["learned"], resolved, seed)
 
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, under the published names."""
+        return dict(zip(self._names, self._own, strict=True))
+
+    def layer(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
+        """Return the weight and the bias of a learned layer."""
+        own = self.learned()
+        return own[f"{name}.weight"], own[f"{name}.bias"]
+
     # --- images -------------------------------------------------------------------------------------
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -143,3 +181,16 @@ def normal(shapes: Mapping[str, tuple[int, ...]], seed: int, deviation: float = 
     """Return tensors of these names and shapes, drawn from N(0, deviation^2) in their order."""
     generator = torch.Generator().manual_seed(seed)
     return {name: deviation * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def as_torch_draws(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    """Return the weights and biases of layers, in their order, as nn.Linear and nn.Conv1d begin.
+
+    Uniform up to the inverse root of the weight's inputs; a bias needs its weight among the shapes.
+    """
+    generator, found = torch.Generator().manual_seed(seed), {}
+    for name, shape in shapes.items():
+        of_weight = shapes[f"{name.removesuffix('bias')}weight"] if name.endswith("bias") else shape
+        bound = math.prod(of_weight[1:]) ** -0.5
+        found[name] = bound * (2 * torch.rand(shape, generator=generator) - 1)
+    return found

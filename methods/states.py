@@ -1,7 +1,7 @@
 """State dicts on disk: read without running foreign code, checked strictly, written as published."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,28 @@ def unwrap(content: Any, key: str, origin: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{origin} holds no state dict of tensors; fetch it again")
     return state
+
+
+def flat(content: Any, sections: Sequence[str]) -> Any:
+    """Return a dictionary with the entries of its `sections` in it, each with `SECTION.` ahead of its name."""
+    if not isinstance(content, dict):
+        return content
+    found = {name: each for name, each in content.items() if name not in sections}
+    for section in sections:
+        part = content.get(section, {})
+        if not isinstance(part, dict):
+            return None
+        found |= {f"{section}.{name}": each for name, each in part.items()}
+    return found
+
+
+def nested(state: Mapping[str, Tensor], sections: Sequence[str]) -> dict[str, Any]:
+    """Return what `flat` makes flat."""
+    found: dict[str, Any] = {section: {} for section in sections}
+    for name, tensor in state.items():
+        section, _, rest = name.partition(".")
+        (found[section] if section in found else found).update({rest if section in found else name: tensor})
+    return found
 
 
 def check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
