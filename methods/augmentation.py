@@ -46,7 +46,7 @@ def vary(picture: np.ndarray, mask: np.ndarray, generator: torch.Generator) -> t
 
 def coin(generator: torch.Generator) -> bool:
     """Return whether something with probability 1/2 happens."""
-    return bool(torch.rand((), generator=generator) < 0.5)  # noqa: PLR2004
+    return bool(torch.rand((), generator=generator) < 0.5)
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
@@ -76,7 +76,7 @@ def rotate(picture: np.ndarray, mask: np.ndarray, degrees: float) -> tuple[np.nd
     grid = F.affine_grid(matrix[None], [1, 1, height, width], align_corners=True)
 
     def turned(values: np.ndarray, mode: str) -> np.ndarray:
-        tensor = torch.from_numpy(np.ascontiguousarray(values)).float().reshape(1, height, width, -1)
+        tensor = torch.from_numpy(values.astype(np.float32, order="C")).reshape(1, height, width, -1)
         moved = F.grid_sample(
             tensor.permute(0, 3, 1, 2), grid, mode=mode, padding_mode="reflection", align_corners=True
         )
@@ -118,7 +118,7 @@ def jitter(
             picture = cut(picture * brightness)
         elif which == 1:
             picture = cut(picture * contrast + _grey(picture).mean() * (1 - contrast))
-        elif which == 2:  # noqa: PLR2004
+        elif which == 2:
             # Rounded, not cut, unlike the others.
             grey = _grey(picture)[..., None]
             picture = cut((picture * saturation + grey * (1 - saturation)).round())

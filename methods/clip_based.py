@@ -34,7 +34,7 @@ class ClipBased(ZeroShotDetector):
     learned_key: ClassVar[str] = "state_dict"
     """Under which the publisher's file holds what is learned, where it is not the whole file."""
     sections: ClassVar[Sequence[str]] = ()
-    """State dicts of which the publisher's file consists, beside single tensors; our names begin with them."""
+    """State dicts that the publisher's file holds beside single tensors; our names begin with theirs."""
 
     positions: Tensor
 

@@ -53,7 +53,7 @@ def unwrap(content: Any, key: str, origin: str | Path) -> dict[str, Tensor]:
 
 
 def flat(content: Any, sections: Sequence[str]) -> Any:
-    """Return a dictionary with the entries of its `sections` in it, each with `SECTION.` ahead of its name."""
+    """Return a dictionary with the entries of its `sections` in it, `SECTION.` ahead of their names."""
     if not isinstance(content, dict):
         return content
     found = {name: each for name, each in content.items() if name not in sections}
@@ -70,7 +70,10 @@ def nested(state: Mapping[str, Tensor], sections: Sequence[str]) -> dict[str, An
     found: dict[str, Any] = {section: {} for section in sections}
     for name, tensor in state.items():
         section, _, rest = name.partition(".")
-        (found[section] if section in found else found).update({rest if section in found else name: tensor})
+        if section in sections:
+            found[section][rest] = tensor
+        else:
+            found[name] = tensor
     return found
 
 

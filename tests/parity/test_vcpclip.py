@@ -51,7 +51,9 @@ def test_vcpclip(vcpclip_case: Any, deviations: Any) -> None:
 def _infer(golden: Any, detector: VcpClip, images: Tensor, features: Features) -> dict[str, Tensor]:
     text = detector.text_features(features["image"])
     levels = [F.normalize(level, dim=-1) for level in features["levels"].unbind(1)]
-    linear, adapted = (torch.stack(each, dim=1) for each in zip(*detector.patch_logits(features, text)))
+    linear, adapted = (
+        torch.stack(each, dim=1) for each in zip(*detector.patch_logits(features, text), strict=True)
+    )
     maps, prediction = detector.branch_maps(features, text), detector.score(features, names(golden))
     hidden = clip.embed_image(detector.model, images, detector.positions)
     _, whole = run_blocks(clip.vision_blocks(detector.model), hidden, taps=detector.options["layers"])
@@ -106,7 +108,7 @@ def _steps(
         part = {name: tensor[batch] for name, tensor in features.items()}
         with _seeded(seed, step), torch.no_grad():
             text = detector.text_features(part["image"], dropout=detector.options["dropout"])
-            by_branch = list(zip(*detector.probabilities(part, text)))
+            by_branch = list(zip(*detector.probabilities(part, text), strict=True))
         terms = {
             "focal": torch.tensor([[focal(each, masks[batch]) for each in maps] for maps in by_branch]),
             "dice": torch.tensor([[dice(each[:, 1], masks[batch]) for each in maps] for maps in by_branch]),
