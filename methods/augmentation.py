@@ -41,7 +41,7 @@ def vary(picture: np.ndarray, mask: np.ndarray, generator: torch.Generator) -> t
             case _:
                 # 3 to 7 is drawn, and an even number made odd by adding 1.
                 picture = gaussian_blur(picture, (3, 5, 5, 7, 7)[integer(5, generator)])
-    return np.ascontiguousarray(picture), np.ascontiguousarray(mask)
+    return Image.fromarray(np.ascontiguousarray(picture)), np.ascontiguousarray(mask)
 
 
 def coin(generator: torch.Generator) -> bool:

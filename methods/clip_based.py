@@ -31,6 +31,8 @@ class ClipBased(ZeroShotDetector):
     """Activation of both towers; an option of this name overrides it. The papers differ on equal weights."""
     position_resize: ClassVar[tuple[str, bool]] = ("bicubic", True)
     """How the pretrained positions are brought to another grid: interpolation, and whether anti-aliased."""
+    shaping: ClassVar[Sequence[str]] = ()
+    """Options that decide what is learned: files of other than the usual values lie apart."""
     learned_key: ClassVar[str] = "state_dict"
     """Under which the publisher's file holds what is learned, where it is not the whole file."""
     sections: ClassVar[Sequence[str]] = ()
@@ -73,6 +75,18 @@ class ClipBased(ZeroShotDetector):
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile | None:
         """Return the file of what is learned on `source` with these options; None if nothing is."""
         return None
+
+    @classmethod
+    def own_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
+        """Return the file of what this suite trained on `source`."""
+        kind = "" if cls.is_usual(options) else "_".join(str(options[name]) for name in cls.shaping) + "/"
+        folder = f"{cls.__module__.rpartition('.')[2]}/{options['backbone']}/{kind}"
+        return WeightFile(f"{folder}trained_on_{source}.safetensors", trained_here=True)
+
+    @classmethod
+    def is_usual(cls, options: Mapping[str, Any]) -> bool:
+        """Return whether what is learned has the usual form, whatever the backbone."""
+        return all(options[name] == cls.defaults[name] for name in cls.shaping)
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:

@@ -15,7 +15,6 @@ from methods.backbones import clip
 from methods.backbones.blocks import two_paths
 from methods.clip_based import ClipBased, Shapes, normal
 from methods.learning import state_of
-from methods.weights import WeightFile
 
 
 class ObjectAgnostic(ClipBased):
@@ -31,8 +30,7 @@ class ObjectAgnostic(ClipBased):
     learned_key = "prompt_learner"
     dual: ClassVar[tuple[str, int]] = ("dpam_layer", 1)
     """The option that counts the blocks with two paths, and its value where there is none."""
-    shaping: ClassVar[Sequence[str]] = ("depth", "n_ctx", "t_n_ctx")
-    """Options that decide what is learned: files of other than the usual values lie apart."""
+    shaping = ("depth", "n_ctx", "t_n_ctx")
     has_projections: ClassVar[bool] = False
     """Whether published files hold projections that nothing uses."""
 
@@ -91,18 +89,6 @@ class ObjectAgnostic(ClipBased):
     def sentences(cls, options: Mapping[str, Any]) -> prompts.Sentences:
         """Return the prompts that published files hold copies of."""
         return {}
-
-    @classmethod
-    def own_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of what this suite trained on `source`."""
-        kind = "" if cls.is_usual(options) else "_".join(str(options[name]) for name in cls.shaping) + "/"
-        folder = f"{cls.__module__.rpartition('.')[2]}/{options['backbone']}/{kind}"
-        return WeightFile(f"{folder}trained_on_{source}.safetensors", trained_here=True)
-
-    @classmethod
-    def is_usual(cls, options: Mapping[str, Any]) -> bool:
-        """Return whether what is learned has the published form, whatever the backbone."""
-        return all(options[name] == cls.defaults[name] for name in cls.shaping)
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:

@@ -92,6 +92,7 @@ class VcpClip(ClipBased):
     )
 
     encoder_options = ("backbone", "image_size", "layers")
+    shaping = ("context_length", "text_tokens", "visual_context")
     sections = ("trainable_linearlayer", "New_Lan_Embed", "Zero_try")
 
     words: Tensor
@@ -125,19 +126,17 @@ class VcpClip(ClipBased):
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
         """Return the file of what is learned on `source`; the authors published two of default sizes."""
-        backbone, sizes = options["backbone"], ("context_length", "text_tokens", "visual_context")
-        usual = all(options[name] == cls.defaults[name] for name in sizes)
-        if usual and source in _PUBLISHED and backbone == cls.defaults["backbone"]:
-            drive, digest = _PUBLISHED[source]
-            return WeightFile(
-                name=f"vcpclip/trained_on_{source}.pth",
-                by_hand=f"get train_{source}.pth from {_DRIVE}{drive} (see the official README)",
-                rough_size=33_100_000,
-                sha256=digest,
-                digest_by_third_party=True,
-            )
-        kind = "" if usual else "_".join(str(int(options[name])) for name in sizes) + "/"
-        return WeightFile(f"vcpclip/{backbone}/{kind}trained_on_{source}.safetensors", trained_here=True)
+        backbone = options["backbone"]
+        if source not in _PUBLISHED or not cls.is_usual(options) or backbone != cls.defaults["backbone"]:
+            return cls.own_file(options, source)
+        drive, digest = _PUBLISHED[source]
+        return WeightFile(
+            name=f"vcpclip/trained_on_{source}.pth",
+            by_hand=f"get train_{source}.pth from {_DRIVE}{drive} (see the official README)",
+            rough_size=33_100_000,
+            sha256=digest,
+            digest_by_third_party=True,
+        )
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
@@ -170,21 +169,16 @@ class VcpClip(ClipBased):
         """Return what training begins with."""
         shapes = cls.learned_shapes(options, backbone)
         layers = {name: shape for name, shape in shapes.items() if name.endswith((".weight", ".bias"))}
-        generator = torch.Generator().manual_seed(seed)
-        found = as_torch_draws(layers, seed)
-        query, deep = torch.empty(shapes["New_Lan_Embed.prompt_query"]), shapes["deep_prompt_embeddings"]
-        text = query.shape[-1]
-        start = torch.tensor(math.log(1 / 0.07))
-        return found | {
-            "New_Lan_Embed.prompt_temp": start,
-            "Zero_try.prompt_temp_l1": start.clone(),
-            "New_Lan_Embed.prompt_query": nn.init.trunc_normal_(query, generator=generator),
-            "prompt_embeddings": 2 * torch.rand(shapes["prompt_embeddings"], generator=generator) - 1,
-            "deep_prompt_embeddings": 2 * torch.rand(deep, generator=generator) - 1,
-            "prompt_proj.weight": math.sqrt(2 / text) * torch.randn(text, text, generator=generator),
-            "prompt_norm.weight": torch.ones(text),
-            "prompt_norm.bias": torch.zeros(text),
-        }
+        found, generator = as_torch_draws(layers, seed), torch.Generator().manual_seed(seed)
+        for name in ("New_Lan_Embed.prompt_temp", "Zero_try.prompt_temp_l1"):
+            found[name] = torch.tensor(math.log(1 / 0.07))
+        for name in ("prompt_embeddings", "deep_prompt_embeddings"):
+            found[name] = 2 * torch.rand(shapes[name], generator=generator) - 1
+        name = "New_Lan_Embed.prompt_query"
+        found[name] = nn.init.trunc_normal_(torch.empty(shapes[name]), generator=generator)
+        square, (width,) = shapes["prompt_proj.weight"], shapes["prompt_norm.weight"]
+        found["prompt_proj.weight"] = math.sqrt(2 / width) * torch.randn(square, generator=generator)
+        return found | {"prompt_norm.weight": torch.ones(width), "prompt_norm.bias": torch.zeros(width)}
 
     @classmethod
     def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
@@ -198,11 +192,8 @@ class VcpClip(ClipBased):
         """Return `image` (B, E), the class embedding as it is, and `levels` (B, L, N, W), block outputs."""
         hidden = clip.embed_image(self.model, images, self.positions)
         last, levels = run_blocks(clip.vision_blocks(self.model), hidden, taps=self.options["layers"])
-        patches = [level[:, 1:] for level in levels]
-        return {
-            "image": clip.project(self.model, last[:, 0]).float(),
-            "levels": torch.stack(patches, dim=1).float(),
-        }
+        patches = torch.stack([level[:, 1:] for level in levels], dim=1)
+        return {"image": clip.project(self.model, last[:, 0]).float(), "levels": patches.float()}
 
     def context(self, image: Tensor) -> Tensor:
         """Return the words (B, r, E) of images with class embeddings (B, E): Pre-VCP."""
@@ -220,21 +211,17 @@ class VcpClip(ClipBased):
         hidden = hidden + model.positional_embedding[: hidden.shape[1]]
         tokens = torch.cat([own["prompt_embeddings"], own["deep_prompt_embeddings"]])
         tokens = F.linear(tokens, *self.layer("prompt_proj"))
-        if dropout:  # drawn in the order of the official program: sentence, image, block
-            drawn = [F.dropout(each, dropout) for _ in range(2 * count) for each in tokens.split(1)]
-            deep = torch.cat(drawn).unflatten(0, (2 * count, len(tokens)))
-        else:
-            deep = tokens.expand(2 * count, -1, -1, -1)
-        behind = 1 + tokens.shape[1]
-        # The learned tokens have no position; they are inserted once and then overwritten block by block.
-        hidden = torch.cat([hidden[:, :1], deep[:, 0], hidden[:, 1:]], dim=1)
+        # Dropout in the order of the official program: sentence, image, block.
+        drawn = [F.dropout(each, dropout) for _ in range(2 * count) for each in tokens.split(1)]
+        deep = torch.cat(drawn).unflatten(0, (2 * count, len(tokens)))
 
         def before(index: int, hidden: Tensor) -> Tensor:
-            if index == 0:
-                return hidden
-            return torch.cat([hidden[:, :1], deep[:, index], hidden[:, behind:]], dim=1)
+            """Insert the first tokens, which have no position, ahead of the words; then overwrite them."""
+            words = hidden[:, 1 + tokens.shape[1] :] if index else hidden[:, 1:]
+            return torch.cat([hidden[:, :1], deep[:, index], words], dim=1)
 
-        mask = model.attn_mask[: hidden.shape[1], : hidden.shape[1]]
+        length = hidden.shape[1] + tokens.shape[1]
+        mask = model.attn_mask[:length, :length]
         hidden, _ = run_blocks(model.transformer.resblocks, hidden, before=before, mask=mask)
         ends = F.layer_norm(hidden[:, -1], hidden.shape[-1:], *self.layer("prompt_norm"), eps=1e-6)
         text = F.normalize(model.ln_final(ends) @ model.text_projection, dim=-1)
@@ -286,11 +273,9 @@ class VcpClip(ClipBased):
 
     def branch_maps(self, features: Features, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return each branch's mean abnormal probability over the levels, (B, S, S), unsmoothed."""
-        sums: tuple[Any, Any] = (0, 0)
-        for linear, adapted in self.probabilities(features, text):
-            sums = sums[0] + linear[:, 1], sums[1] + adapted[:, 1]
-        count = len(self.options["layers"])
-        return sums[0] / count, sums[1] / count
+        branches = zip(*self.probabilities(features, text), strict=True)
+        linear, adapted = (torch.stack([each[:, 1] for each in maps]).mean(dim=0) for maps in branches)
+        return linear, adapted
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Judge by both branches; object names play no part. In float32 even under autocast."""
@@ -301,14 +286,11 @@ class VcpClip(ClipBased):
             joint = share * linear + (1 - share) * adapted
             return Prediction(torch.as_tensor(scores), gaussian_smooth(joint, self.options["sigma"]))
 
-    # --- training -----------------------------------------------------------------------------------
-
     def augment(
         self, image: Image.Image, mask: np.ndarray, stage: str, generator: torch.Generator
     ) -> tuple[Image.Image, np.ndarray]:
         """Turn, brighten, roughen, blur or recolour at random."""
-        picture, mask = vary(np.asarray(image), mask, generator)
-        return Image.fromarray(picture), mask
+        return vary(image, mask, generator)
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars, with dropout of the text tokens; labels are not used."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from methods import augmentation as change
 
@@ -98,7 +99,8 @@ def test_everything_comes_from_the_generator_and_everything_comes_up(
     picture: np.ndarray, mask: np.ndarray
 ) -> None:
     def vary(seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return change.vary(picture, mask, torch.Generator().manual_seed(seed))
+        varied, moved = change.vary(Image.fromarray(picture), mask, torch.Generator().manual_seed(seed))
+        return np.asarray(varied), moved
 
     torch.manual_seed(0)
     one, of_one = vary(5)
