@@ -16,8 +16,9 @@ from torch import Tensor
 HUES = 180  # steps of the circle of hues in 8-bit HSV, as OpenCV has it
 
 
-def vary(picture: np.ndarray, mask: np.ndarray, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+def vary(image: Image.Image, mask: np.ndarray, generator: torch.Generator) -> tuple[Image.Image, np.ndarray]:
     """Turn both; change brightness, noise, and blur or colours of the picture: each on a coin's toss."""
+    picture = np.asarray(image)
 
     def drawn(low: float, high: float) -> float:
         return uniform(low, high, generator)

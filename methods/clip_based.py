@@ -191,6 +191,11 @@ def blank(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
+def layer(name: str, *shape: int) -> Shapes:
+    """Return names and shapes of a layer's weight and bias."""
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+
 def normal(shapes: Mapping[str, tuple[int, ...]], seed: int, deviation: float = 0.02) -> dict[str, Tensor]:
     """Return tensors of these names and shapes, drawn from N(0, deviation^2) in their order."""
     generator = torch.Generator().manual_seed(seed)

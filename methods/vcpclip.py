@@ -20,7 +20,7 @@ from methods.augmentation import vary
 from methods.backbones import clip
 from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import ClipBased, Shapes, as_torch_draws
+from methods.clip_based import ClipBased, Shapes, as_torch_draws, layer
 from methods.learning import Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.weights import WeightFile
@@ -145,9 +145,6 @@ class VcpClip(ClipBased):
         blocks = sum(name.startswith("transformer.") and name.endswith(".ln_1.bias") for name in backbone)
         count, tokens = options["context_length"], options["text_tokens"]
 
-        def layer(name: str, *shape: int) -> Shapes:
-            return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
         shapes: Shapes = {}
         for level in range(len(options["layers"])):
             shapes |= layer(f"trainable_linearlayer.fc.{level}", joint, wide)
@@ -234,18 +231,18 @@ class VcpClip(ClipBased):
         one number to all that the softmax sees, and so stays as it is.
         """
 
-        def layer(name: str) -> tuple[Tensor, Tensor]:
+        def own(name: str) -> tuple[Tensor, Tensor]:
             weight, bias = self.layer(f"Zero_try.{name}")
             return weight.squeeze(-1), bias
 
         def by_head(each: Tensor) -> Tensor:
             return each.unflatten(0, (HEADS, -1))
 
-        query = F.linear(text, *layer("q_proj_pre")).unflatten(-1, (HEADS, -1)).transpose(1, 2)
-        among = query @ by_head(layer("k_proj_pre_1")[0]) @ patches.mT[:, None]  # (B, heads, 2, N)
-        weight, bias = map(by_head, layer("v_proj_pre_1"))
+        query = F.linear(text, *own("q_proj_pre")).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        among = query @ by_head(own("k_proj_pre_1")[0]) @ patches.mT[:, None]  # (B, heads, 2, N)
+        weight, bias = map(by_head, own("v_proj_pre_1"))
         mixed = among.softmax(dim=-1) @ patches[:, None] @ weight.mT + bias[:, None]
-        return F.normalize(F.linear(mixed.transpose(1, 2).flatten(2), *layer("proj_post_t")), dim=-1)
+        return F.normalize(F.linear(mixed.transpose(1, 2).flatten(2), *own("proj_post_t")), dim=-1)
 
     def patch_logits(self, features: Features, text: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each level's logits (B, N, 2) by the linear branch and by the adapted one."""
