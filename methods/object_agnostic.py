@@ -94,19 +94,21 @@ class ObjectAgnostic(ClipBased):
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
         """Return names and shapes of all that is learned."""
         width = backbone["token_embedding.weight"].shape[1]
-        shapes = {**cls.words(options, width)}
-        shapes |= prompts.deep_shapes(options["depth"], options["t_n_ctx"], width)
+        deep = prompts.deep_shapes(options["depth"], options["t_n_ctx"], width)
         with torch.device("meta"):
-            for part, module in cls.parts(options, width).items():
-                shapes |= {f"{part}.{name}": tuple(each.shape) for name, each in module.named_parameters()}
-        return shapes
+            parts = _named(cls.parts(options, width))
+        return {**cls.words(options, width), **deep, **{name: tuple(each.shape) for name, each in parts}}
 
     @classmethod
     def fresh(
         cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
     ) -> dict[str, Tensor]:
-        """Return what training begins with: N(0, 0.02^2)."""
-        return normal(cls.learned_shapes(options, backbone), seed)
+        """Return what training begins with: N(0, 0.02^2), and modules as `parts` makes them."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            parts = dict(_named(cls.parts(options, backbone["token_embedding.weight"].shape[1])))
+        shapes = cls.learned_shapes(options, backbone)
+        return {**normal({name: shapes[name] for name in shapes if name not in parts}, seed), **parts}
 
     @classmethod
     def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -185,3 +187,11 @@ class ObjectAgnostic(ClipBased):
         )
         patches = [clip.project(self.model, each[:, 1:]).float() for each in local]
         return clip.project(self.model, last[:, 0], norm=False).float(), torch.stack(patches, dim=1)
+
+
+def _named(parts: Mapping[str, nn.Module]) -> list[tuple[str, Tensor]]:
+    return [
+        (f"{part}.{name}", tensor.detach())
+        for part, module in parts.items()
+        for name, tensor in module.named_parameters()
+    ]

@@ -32,6 +32,17 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
         "losses": {"focal": 4.0, "dice_abnormal": 4.0, "dice_normal": 4.0, "image": 1.0},
         "mosaic": {},
     },
+    # FAPrompt: the authors use the seventh epoch by default.
+    "faprompt": {
+        **LINE,
+        "epochs": {"mvtec": 7, "visa": 7},
+        "losses": {
+            **dict.fromkeys(("focal", "dice_abnormal", "dice_normal", "image", "image_score", "prior"), 1.0),
+            **dict.fromkeys(("focal_prior", "dice_abnormal_prior", "dice_normal_prior"), 0.5),
+            "orthogonality": 0.1,
+        },
+        "mosaic": {},
+    },
     # AdaCLIP: AdamW with torch's own weight decay, one image a step.
     "adaclip": {
         "epochs": {"mvtec+cvc_colondb": 5, "visa+cvc_clinicdb": 5},

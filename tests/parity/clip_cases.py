@@ -37,6 +37,21 @@ def small_clip(about: dict[str, Any]) -> open_clip.CLIP:
     return clip.build(config, filled(clip.blank(config), about["seed"]), quick_gelu=is_quick(about))
 
 
+def clip_of(about: dict[str, Any]) -> open_clip.CLIP:
+    """Build the network that `model` and `seed` describe."""
+    given = about["model"]
+    vision = dict(given["vision"])
+    vision["head_width"] = vision["width"] // vision.pop("heads")
+    config = {"embed_dim": given["embed_dim"], "vision_cfg": vision, "text_cfg": given["text"]}
+    return clip.build(config, filled(clip.blank(config), about["seed"]), quick_gelu=given["quick_gelu"])
+
+
+def strided(name: str) -> tuple[str, int]:
+    """Return the quantity that an array is named after, and that every how many-th value is stored."""
+    found = re.fullmatch(r"(.+)_every_(\d+)(?:st|nd|rd|th)", name)
+    return (found[1], int(found[2])) if found else (name, 1)
+
+
 def is_quick(about: dict[str, Any]) -> bool:
     return about["activation"].startswith("QuickGELU")
 

@@ -1,6 +1,5 @@
 """AnomalyCLIP against golden files made by its official code."""
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,11 @@ from torch import Tensor
 
 from datasets.images import resize_mask
 from methods.anomalyclip import AnomalyCLIP
-from methods.backbones import clip
 from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.fill import filled
 from methods.learned_prompts import tokens as prompt_tokens
-from parity.clip_cases import pictures
+from parity.clip_cases import clip_of, pictures, strided
 
 INPUTS = {"images_u8", "masks_u8", "labels"}
 TOLERANCES = {
@@ -41,11 +39,7 @@ SHARE = {"compound_prompts_text": 0.99}
 
 
 def _detector(about: dict[str, Any]) -> AnomalyCLIP:
-    given, seed = about["model"], about["seed"]
-    vision, text = dict(given["vision"]), dict(given["text"])
-    vision["head_width"] = vision["width"] // vision.pop("heads")
-    config = {"embed_dim": given["embed_dim"], "vision_cfg": vision, "text_cfg": text}
-    model = clip.build(config, filled(clip.blank(config), seed), quick_gelu=given["quick_gelu"])
+    model, seed = clip_of(about), about["seed"]
     names = {name: "layers" if name == "features_list" else name for name in about["options"]}
     options = {
         names[name]: value for name, value in about["options"].items() if names[name] in AnomalyCLIP.defaults
@@ -66,7 +60,7 @@ def test_anomalyclip(anomalyclip_case: Any, deviations: Any) -> None:
     got |= check(anomalyclip_case, detector, features)
     recognised = set()
     for name in set(anomalyclip_case.arrays) - INPUTS:
-        quantity, stride = _strided(name)
+        quantity, stride = strided(name)
         assert quantity in got, f"{anomalyclip_case.path.name}: nothing here checks {name}"
         want = anomalyclip_case.tensor(name).double()
         mine = got[quantity].detach().double()
@@ -78,11 +72,6 @@ def test_anomalyclip(anomalyclip_case: Any, deviations: Any) -> None:
         deviations.check(anomalyclip_case, quantity, mine, want, TOLERANCES[quantity])
         recognised.add(quantity)
     assert recognised & {"anomaly_maps", "losses"}, f"{anomalyclip_case.path.name} is of no known kind"
-
-
-def _strided(name: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(.+)_every_(\d+)(?:st|nd|rd|th)", name)
-    return (found[1], int(found[2])) if found else (name, 1)
 
 
 def _infer(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> dict[str, Tensor]:
