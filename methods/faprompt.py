@@ -41,6 +41,7 @@ class FAPrompt(ObjectAgnostic):
     """Compound abnormality prompts (CAP) with a prior from the image's own patches (DAP)."""
 
     title = "FAPrompt"
+    prompting = "learned words, object-agnostic; a prior from the image on the abnormal ones"
     paper = "https://arxiv.org/abs/2410.10289"
     code = "https://github.com/mala-lab/FAPrompt"
     licence = "MIT"
