@@ -30,7 +30,7 @@ class ObjectAgnostic(ClipBased):
     learned_key = "prompt_learner"
     dual: ClassVar[tuple[str, int]] = ("dpam_layer", 1)
     """The option that counts the blocks with two paths, and its value where there is none."""
-    shaping = ("depth", "n_ctx", "t_n_ctx")
+    shaping: ClassVar[Sequence[str]] = ("depth", "n_ctx", "t_n_ctx")
     has_projections: ClassVar[bool] = False
     """Whether published files hold projections that nothing uses."""
 
