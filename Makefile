@@ -13,8 +13,8 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+		{ echo "Python 3.11.4 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "the venv module is missing: on Debian, apt-get install python3-venv"; exit 1; }
 	@echo "installing into $(VENV) (torch and its friends: several GB, a few minutes)"

@@ -116,7 +116,12 @@ def frame(results_dir: Path) -> pd.DataFrame:
     """
     import pandas as pd  # noqa: PLC0415 (a second of start-up, which tables need not wait for)
 
-    rows = [row for cell in read(CellStore(Path(results_dir) / "runs")) for row in _rows(cell)]
+    rows = [
+        row
+        for cell in read(CellStore(Path(results_dir) / "runs"))
+        if not cell.get("gone")
+        for row in _rows(cell)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -114,7 +114,8 @@ class Plan:
     refused: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
     lacking: tuple[tuple[CellId, Mapping[str, Any]], ...] = ()
-    """Of `done`, cells of an earlier version of the suite, and the `facts` that they do not tell."""
+    """Finished cells and what they are to say besides: `facts` that an earlier version of the suite did not
+    store, or that their class is `gone` from the dataset."""
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
 from bench.run.protocol import MethodRequest, chosen_source, protocol_source
-from bench.store.cells import CellId, CellStore
+from bench.store.cells import CellId, CellStore, identify
 from bench.store.digests import warm
 from bench.store.marks import Mark
 from bench.store.trained import Trained, read_trained
@@ -187,6 +187,7 @@ class _Planner:
             "protocol_source": source is None or (own is not None and source.datasets == own.datasets),
             "setting": _setting(request.detector),
         }
+        self._note_gone(request.key, str(source) if source else None, folder)
         for data in folder.classes:
             try:
                 fingerprint = self._fingerprint(folder, data)
@@ -209,14 +210,22 @@ class _Planner:
             )
             cell = CellId(request.key, str(source) if source else None, folder.key, data.key, config)
             if not self.force and (finished := self.store.read(cell)) is not None:
-                if not facts.items() <= finished.items():
-                    self.lacking.append((cell, facts))
+                told = facts | ({"gone": False} if finished.get("gone") else {})
+                if not told.items() <= finished.items():
+                    self.lacking.append((cell, told))
                 self.done.append(cell)
                 continue
             of_class = (*marks, Mark.OVERLAP) if overlap[data.key] and not seen else tuple(marks)
             task = Task(cell, request, folder, data, of_class, self.settings, facts, overlap[data.key])
             job = self._jobs.get(job_key) or Job(request, source, options, found.files, ())
             self._jobs[job_key] = job.with_task(task)
+
+    def _note_gone(self, method: str, source: str | None, folder: Folder) -> None:
+        """Have the cells of classes that the folder no longer has leave the tables."""
+        here = {data.key for data in folder.classes}
+        for cell in self.store.of(method, source, folder.key):
+            if cell["class"] not in here and not cell.get("gone"):
+                self.lacking.append((identify(cell), {"gone": True}))
 
     def _fingerprint(self, folder: Folder, data: ClassData) -> str:
         """Return the class's fingerprint; of this folder, for two may hold one dataset by two protocols."""

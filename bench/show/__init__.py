@@ -72,6 +72,7 @@ def build(
         raise BenchError(f"--against goes with --layout paper, not {layout}")
     if metrics and layout != CROSS:
         raise BenchError(f"--metrics goes with --layout {CROSS}, not {layout}")
+    cells = list(cells)
     chosen = choose(cells, methods=methods, datasets=datasets, where=where, latest=latest)
     if layout == CROSS and not datasets:
         datasets = list(dict.fromkeys(cell["dataset"] for cell in chosen))
@@ -79,12 +80,20 @@ def build(
     paper = None if against is None else published.read(published.find(against))
     if paper is not None:
         shown = comparable(columns, paper)
-    remarks = [f"no cells of {word}" for word in unmatched(chosen, methods)]
+    remarks = [*_gone(cells, chosen), *(f"no cells of {word}" for word in unmatched(chosen, methods))]
     results = summarise(shown, datasets=datasets, headline=headline, remarks=remarks)
     if paper is not None:
         left_out = [column.label for column in columns if column not in shown]
         return held_against(results, paper, aupro, left_out)
     return cross(results, shown, metrics, aupro) if layout == CROSS else _layout(layout, results, aupro)
+
+
+def _gone(cells: Sequence[Cell], chosen: Sequence[Cell]) -> list[str]:
+    """Say which classes are left out because a later run did not find them any more."""
+    shown = {cell["dataset"] for cell in chosen}
+    gone = {f"{cell['dataset']}/{cell['class']}" for cell in cells if cell.get("gone")}
+    names = sorted(name for name in gone if name.partition("/")[0] in shown)
+    return [f"left out, gone from the dataset since it was measured: {', '.join(names)}"] if names else []
 
 
 def build_published(name: str, layout: str = "paper", aupro: str | None = None) -> Table:

@@ -62,6 +62,8 @@ def choose(
 ) -> list[Cell]:
     """Return the wanted cells, each once, in the order of `methods` if given, else as the paper has it.
 
+    Cells of classes that are gone from their dataset are left out.
+
     Args:
         cells: As read from the store.
         methods: `key` or title (with all variants), `key:variant` or a column's label; empty: all.
@@ -75,7 +77,8 @@ def choose(
     Raises:
         BenchError: Nothing is left.
     """
-    unique: list[Cell] = [printable(cell) for cell in {cell["key"]: cell for cell in cells}.values()]
+    known = {cell["key"]: cell for cell in cells if not cell.get("gone")}
+    unique: list[Cell] = [printable(cell) for cell in known.values()]
     wanted = [
         cell
         for cell in unique

@@ -90,6 +90,11 @@ class CellStore:
         """Return the finished cell, or None if there is none (a torn or foreign file is none)."""
         return _parse(self.path(cell), cell.key)
 
+    def of(self, method: str, source: str | None, dataset: str) -> Iterator[Cell]:
+        """Yield the finished cells of a method with one source's weights on a dataset."""
+        folder = self.root.joinpath(*(_safe(part) for part in (method, source or "none", dataset)))
+        yield from CellStore(folder)
+
     def write(self, cell: CellId, content: Mapping[str, Any]) -> Path:
         """Write the finished cell whole and drop the record of an earlier failure."""
         path = self.path(cell)

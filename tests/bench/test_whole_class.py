@@ -1,6 +1,7 @@
 """Methods whose answers need the whole class: judged together in bounded memory, or finished at its end."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.results import frame, read
 from bench.run.execute import execute
 from bench.run.features import FeatureCache
 from bench.run.machine import Machine
 from bench.run.plan import Plan
 from bench.run.protocol import MethodRequest
+from bench.show import build, render
 from bench.store.cells import CellStore
 from methods import registry
 from methods.base import ImageSet, Prediction, ZeroShotDetector, joined
@@ -153,6 +156,27 @@ def test_cells_say_at_birth_what_tables_need(
     assert json.loads(path.read_text()) == old, "a plan writes nothing"
     execute(plan, CellStore(tmp_path / "runs"), Machine())
     assert json.loads(path.read_text()) == whole
+
+
+def test_a_class_that_is_gone_leaves_the_table_and_comes_back(
+    run: Runner, plan_for: Callable[..., Plan], data: Path, tmp_path: Path
+) -> None:
+    run(registry.find("chance"), Machine())
+    store = CellStore(tmp_path / "runs")
+    shutil.move(data / "gear", tmp_path / "gear")
+    execute(plan_for("chance"), store, Machine())
+    assert {cell["class"]: cell.get("gone", False) for cell in store} == {"bolt": False, "gear": True}
+    table = build(read(store), "per-class")
+    left_out = f"gone from the dataset since it was measured: {next(iter(store))['dataset']}/gear"
+    assert left_out in render(table)
+        table
+    )
+    assert set(frame(tmp_path)["class"]) == {"bolt"}
+    shutil.move(tmp_path / "gear", data / "gear")
+    plan = plan_for("chance")
+    assert not plan.tasks
+    execute(plan, store, Machine())
+    assert set(frame(tmp_path)["class"]) == {"bolt", "gear"}
 
 
 def test_parts_join_with_their_further_scores() -> None:
