@@ -169,8 +169,6 @@ def test_a_class_that_is_gone_leaves_the_table_and_comes_back(
     table = build(read(store), "per-class")
     left_out = f"gone from the dataset since it was measured: {next(iter(store))['dataset']}/gear"
     assert left_out in render(table)
-        table
-    )
     assert set(frame(tmp_path)["class"]) == {"bolt"}
     shutil.move(tmp_path / "gear", data / "gear")
     plan = plan_for("chance")
