@@ -1,0 +1,413 @@
+"""VisualAD: no text; two tokens learned inside CLIP's image tower, one for anomalies and one for the normal.
+
+Hou, Li, Liu, Wang, Ruan, Qiu, Xu, CVPR 2026, arXiv 2603.07952. At each of several layers, the tokens gather a
+little of the patches (SCA), the patches are transformed (SAF), and a patch is as anomalous as it is closer to
+the one token than to the other.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import states
+from methods.backbones import clip
+from methods.backbones.blocks import run_blocks
+from methods.base import Features, Prediction, TrainingBatch
+from methods.clip_based import ClipBased, Shapes, blank
+from methods.fill import fill
+from methods.learning import Cosine, Recipe, Stage, dice, focal
+from methods.maps import gaussian_smooth, upsample
+from methods.weights import WeightFile
+
+_PUBLISHED = "https://media.githubusercontent.com/media/7HHHHH/VisualAD"
+_COMMIT = "8479132d641456345019aed1c8bb6b2d11941068"
+_SHA256 = {
+    "visa": "fed8ed5e0973e9adb53a2c91e066eb5ba3f9a42fbf80f115a26998629d1f0a5b",
+    "mvtec": "596f3ed0c0cfe78a314b41fc42a8adfc26b86ab1928f058ce256135cb407b32c",
+}
+_CLIPS = {"ViT-L-14-336": "ViT-L/14@336px"}  # as published files call them
+_POSITIONS = 1536  # patches that an SCA has positions for
+_LARGE = ("anomaly_token", "normal_token", "pos_encoding")
+_FIRST = 3  # tokens ahead of the patches: anomaly, normal, class
+
+
+class Seen(NamedTuple):
+    """What scores and losses of B images are made from."""
+
+    tokens: Tensor
+    """Outputs of the selected blocks through the last norm (B, layers, 3 + N, W): anomaly, normal, class, patches."""
+    last: Tensor
+    """Its first three tokens after the last block, through the norm (B, 3, W)."""
+    adapted: Tensor
+    """Anomaly and normal token after each layer's SCA (B, layers, 2, W)."""
+    patches: Tensor
+    """Patches after each layer's SAF (B, layers, N, W)."""
+    scores: Tensor
+    """Cosine of the patches with the anomaly token less that with the normal token (B, layers, N)."""
+
+
+class VisualAD(ClipBased):
+    """An image tower of its own tokens, spatial-aware cross-attention and self-alignment; never a text."""
+
+    title = "VisualAD"
+    paper = "https://arxiv.org/abs/2603.07952"
+    code = "https://github.com/7HHHHH/VisualAD"
+    licence = "MIT by a README badge only; no licence file"
+    notes = (
+        "The official test program scores with CLIP's own last norm, not with the one it trained; preset "
+        "trained-norm does what was meant. That epochs were chosen by the target is inferred from their "
+        "numbers."
+    )
+
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
+        "image_size": 518,
+        "layers": (6, 12, 18, 24),  # blocks whose patches are compared, from 1; their maps are summed
+        "num_anchors": 4,  # learned queries of each layer's SCA
+        "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
+        "top_share": 0.01,  # of the map's pixels, the highest, whose mean is the image score
+        "norm": "pretrained",  # last norm in scoring: CLIP's own; `trained`: the learned one
+        "dropout": 0.1,  # in training
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "trained-norm": {"norm": "trained"},
+        "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
+    }
+    sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
+    selected_on: ClassVar[Mapping[str, Sequence[str]]] = {"visa": ("mvtec",), "mvtec": ("visa",)}
+
+    recipe = Recipe(
+        stages=(
+            Stage(
+                epochs=1,
+                epochs_on={"mvtec": 2},
+                batch_size=8,
+                learning_rate=1e-4,
+                rates={"*_token": 1e-3},
+                schedule=Cosine(floor=1e-4, per="epoch"),
+                clip={"*_token": 1.0},
+                weight_decay=0.01,
+                optimiser=torch.optim.AdamW,
+                losses={"focal": 1.0, "dice": 1.0, "image": 1.0, "relation": 1.0},
+            ),
+        ),
+        seed=111,
+    )
+
+    quick_gelu = True
+    position_resize = ("bilinear", False)
+
+    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
+        """Take a CLIP built with QuickGELU, and what is learned by its published names, see `learned`.
+
+        Raises `ValueError` where options, CLIP and tensors do not fit.
+        """
+        super().__init__(model, **options)
+        patches = self.grid[0] * self.grid[1]
+        if patches > _POSITIONS:
+            raise ValueError(
+                f"image_size {self.image_size} makes {patches} patches; SCA has positions for {_POSITIONS}"
+            )
+        shapes = self.learned_shapes(self.options, model.state_dict())
+        states.check(learned, blank(shapes), "VisualAD's learned tensors")
+        self.own = _own(self.options, model.state_dict(), "meta")
+        own = {name: learned[name].detach().float().clone() for name in shapes}
+        self.own.load_state_dict(own, assign=True)
+
+    # --- options and files --------------------------------------------------------------------------
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options with their values; raises `ValueError` for a value that cannot be."""
+        resolved = super().resolve(options)
+        layers = resolved["layers"]
+        if not layers or len(set(layers)) < len(layers):
+            raise ValueError(f"layers must be one or more different blocks, not {layers}")
+        if resolved["num_anchors"] < 1:
+            raise ValueError(f"num_anchors must be at least 1, not {resolved['num_anchors']}")
+        if resolved["norm"] not in ("pretrained", "trained"):
+            raise ValueError(f"norm must be pretrained or trained, not {resolved['norm']!r}")
+        if not 0 < resolved["top_share"] <= 1:
+            raise ValueError(f"top_share must lie above 0 and not above 1, not {resolved['top_share']}")
+        if not 0 <= resolved["dropout"] < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {resolved['dropout']}")
+        return resolved
+
+    @classmethod
+    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
+        """Return the file of what was learned on `source`; the authors published two of default sizes."""
+        backbone, kind = options["backbone"], ""
+        if _sizes(options) != _sizes(cls.defaults):
+            kind = f"{_sizes(options)}/"
+        elif source in _SHA256 and backbone == cls.defaults["backbone"]:
+            return WeightFile(
+                name=f"visualad/{backbone}/trained_on_{source}.pth",
+                url=f"{_PUBLISHED}/{_COMMIT}/weight/train_on_{source}/CLIP.pth",
+                size=126_119_090,
+                sha256=_SHA256[source],
+                licence="unclear (MIT by a README badge)",
+            )
+        return WeightFile(f"visualad/{backbone}/{kind}trained_on_{source}.safetensors", trained_here=True)
+
+    @classmethod
+    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return names and shapes of what is learned, those of the published files."""
+        own = _own(options, backbone, "meta").state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in own.items()}
+
+    @classmethod
+    def fresh(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
+    ) -> dict[str, Tensor]:
+        """Return what training begins with; the last norm is a copy of the network's."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            own = _own(options, backbone, "cpu").state_dict()
+        norm = {f"ln_post_{part}": backbone[f"visual.ln_post.{part}"].cpu() for part in ("weight", "bias")}
+        return {**own, **norm}
+
+    @classmethod
+    def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Read the publisher's nested file or a flat one.
+
+        Raises `ValueError` naming it where tensors, or what it says of its making, are not of these options.
+        """
+        content = states.read(path)
+        entries = dict(_flat(content)) if isinstance(content, dict) else {}
+        state = {name: each for name, each in entries.items() if isinstance(each, Tensor)}
+        for name, wanted in _told(options).items():
+            if name not in state and entries.get(name, wanted) != wanted:
+                raise states.OtherModelError(
+                    f"{path}: {name} is {entries[name]!r}, not {wanted!r}; it was trained with other options"
+                )
+        states.check(state, blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), path)
+        return state
+
+    @classmethod
+    def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
+        """Write stand-ins: `.safetensors` as a flat state dict, any other nested as published."""
+        shapes = cls.learned_shapes(options, clip.blank(options["backbone"]))
+        state = stand_in(shapes, seed)
+        states.write(state if path.suffix == ".safetensors" else _nested(state, options), path)
+
+    def learned(self) -> dict[str, nn.Parameter]:
+        """Return what is trained and saved, under the published names."""
+        return dict(self.own.named_parameters())
+
+    # --- images -------------------------------------------------------------------------------------
+
+    def encode(self, images: Tensor) -> Features:
+        """Return the `images`: the patches see the learned tokens, so nothing behind them may be kept."""
+        return {"images": images}
+
+    def look(self, images: Tensor, norm: str, dropout: float = 0.0) -> Seen:
+        """Run the network on inputs (B, 3, S, S), its last norm `pretrained` or `trained`."""
+        visual = self.model.visual
+        hidden = clip.embed_image(self.model, images, self.positions)
+        # The two tokens have the class token's position.
+        tokens = torch.stack([self.own.anomaly_token, self.own.normal_token]) + self.positions[0]
+        entering = visual.ln_pre(tokens).to(hidden.dtype).expand(len(images), -1, -1)
+        hidden = torch.cat([entering, hidden], dim=1)
+        last, layers = run_blocks(clip.vision_blocks(self.model), hidden, taps=self.options["layers"])
+        with torch.autocast(images.device.type, enabled=False):
+            weight, bias = visual.ln_post.weight, visual.ln_post.bias
+            if norm == "trained":
+                weight, bias = self.own.ln_post_weight, self.own.ln_post_bias
+
+            def normed(hidden: Tensor) -> Tensor:
+                return F.layer_norm(hidden.float(), weight.shape, weight, bias, visual.ln_post.eps)
+
+            return self._compare(normed(torch.stack(layers, dim=1)), normed(last[:, :_FIRST]), dropout)
+
+    def _compare(self, tokens: Tensor, last: Tensor, dropout: float) -> Seen:
+        # All SCAs before all SAFs, and SAF on all tokens: the official order and sizes of dropout's draws.
+        each = tokens.unbind(1)
+        attentions = self.own.cross_attn["layer_attentions"].values()
+        adapted = torch.stack(
+            [
+                torch.stack(list(attend(layer[:, _FIRST:], last[:, :2].unbind(1), dropout)), dim=1)
+                for attend, layer in zip(attentions, each, strict=True)
+            ],
+            dim=1,
+        )
+        aligned = [
+            align(layer, dropout)
+            for align, layer in zip(self.own.layer_transforms.values(), each, strict=True)
+        ]
+        patches = torch.stack(aligned, dim=1)[:, :, _FIRST:]
+        cosines = F.normalize(patches, dim=-1) @ F.normalize(adapted, dim=-1).mT
+        return Seen(tokens, last, adapted, patches, cosines[..., 0] - cosines[..., 1])
+
+    # --- scores -------------------------------------------------------------------------------------
+
+    def layer_maps(self, scores: Tensor) -> Tensor:
+        """Enlarge patch scores (B, layers, N) to maps (B, layers, S, S)."""
+        return upsample(scores.unflatten(-1, self.grid), self.image_size, align_corners=False)
+
+    def image_scores(self, maps: Tensor) -> Tensor:
+        """Return the mean (B,) of the highest pixels of maps (B, S, S)."""
+        # Rounded, since 0.01 * 140 * 140 is more than 196 in floats.
+        count = math.ceil(round(self.options["top_share"] * maps[0].numel(), 6))
+        return maps.flatten(1).topk(count, dim=1).values.mean(dim=1)
+
+    def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
+        """Score encoded images; objects' names play no part."""
+        seen = self.look(features["images"], self.options["norm"])
+        maps = gaussian_smooth(self.layer_maps(seen.scores).sum(dim=1), self.options["sigma"])
+        return Prediction(self.image_scores(maps), maps)
+
+    def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms, scalars; always through the trained norm, and with dropout."""
+        seen = self.look(features["images"], "trained", self.options["dropout"])
+        with torch.autocast(seen.scores.device.type, enabled=False):
+            maps, masks = self.layer_maps(seen.scores), batch.masks.float()
+            abnormal = maps.sigmoid()
+            both = torch.stack([1 - abnormal, abnormal], dim=2)
+            image = F.binary_cross_entropy_with_logits(
+                self.image_scores(maps.sum(dim=1)), batch.labels.float()
+            )
+            of_last = F.cosine_similarity(seen.adapted[:, -1, 0], seen.adapted[:, -1, 1], dim=-1)
+            return {
+                "focal": torch.stack([focal(each, masks) for each in both.unbind(1)]).sum(),
+                "dice": torch.stack([dice(each, masks) for each in abnormal.unbind(1)]).sum(),
+                "image": image,
+                "relation": (of_last + 0.5).clamp(min=0).mean(),
+            }
+
+
+# --- what is learned ---------------------------------------------------------------------------------
+
+
+class _CrossAttention(nn.Module):
+    """SCA: learned queries gather a layer's patches; a token takes a little of what its gates let in."""
+
+    def __init__(self, width: int, anchors: int) -> None:
+        super().__init__()
+        self.anchor_queries = nn.Parameter(0.02 * torch.randn(anchors, width))
+        self.pos_encoding = nn.Parameter(0.02 * torch.randn(1, _POSITIONS, width))
+        self.q_proj, self.k_proj, self.v_proj = (_linear(width, bias=False) for _ in range(3))
+        self.q_norm, self.k_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.gate = nn.Sequential(nn.Linear(width, anchors), nn.Sigmoid())
+        self.out_proj = _linear(width)
+        self.res_scale = nn.Parameter(torch.full((1,), 0.01))
+
+    def forward(self, patches: Tensor, tokens: Sequence[Tensor], dropout: float) -> Iterator[Tensor]:
+        """Yield each of the tokens (B, W) with what it takes of the patches (B, N, W)."""
+        queries = self.q_norm(self.q_proj(self.anchor_queries))
+        keys = self.k_norm(self.k_proj(patches + self.pos_encoding[:, : patches.shape[1]]))
+        values = self.v_proj(patches)
+        weights = (queries @ keys.mT / math.sqrt(queries.shape[-1])).softmax(dim=-1)
+        for token in tokens:
+            gathered = _drop(weights, dropout) @ values
+            taken = (self.gate(token)[..., None] * gathered).sum(dim=1)
+            yield token + self.res_scale * _drop(self.out_proj(taken), dropout)
+
+
+class _Alignment(nn.Module):
+    """SAF: takes the patches' place where they are compared with the tokens; no residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.ModuleDict({"0": _linear(width), "3": _linear(width)})
+
+    def forward(self, tokens: Tensor, dropout: float) -> Tensor:
+        hidden = _drop(F.gelu(self.mlp["0"](tokens)), dropout)
+        return _drop(self.mlp["3"](hidden), dropout)
+
+
+class _Learned(nn.Module):
+    """All that is learned; its parameters have the published names, and begin as the paper's do."""
+
+    def __init__(self, width: int, layers: Sequence[int], anchors: int) -> None:
+        super().__init__()
+        self.anomaly_token = nn.Parameter(0.1 * width**-0.5 * torch.randn(width))
+        self.normal_token = nn.Parameter(0.1 * width**-0.5 * torch.randn(width))
+        self.ln_post_weight = nn.Parameter(torch.ones(width))
+        self.ln_post_bias = nn.Parameter(torch.zeros(width))
+        names = [f"layer_{number}" for number in layers]
+        self.layer_transforms = nn.ModuleDict({name: _Alignment(width) for name in names})
+        attentions = nn.ModuleDict({name: _CrossAttention(width, anchors) for name in names})
+        self.cross_attn = nn.ModuleDict({"layer_attentions": attentions})
+
+
+def _own(options: Mapping[str, Any], backbone: Mapping[str, Tensor], device: str) -> _Learned:
+    (width,) = backbone["visual.ln_post.weight"].shape
+    with torch.device(device):
+        return _Learned(width, options["layers"], options["num_anchors"])
+
+
+def _linear(width: int, *, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(width, width, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _drop(values: Tensor, share: float) -> Tensor:
+    return F.dropout(values, share) if share else values  # the trainer keeps modules in evaluation mode
+
+
+# --- published files ---------------------------------------------------------------------------------
+
+
+def _sizes(options: Mapping[str, Any]) -> str:
+    return "_".join(map(str, (options["image_size"], *options["layers"], options["num_anchors"])))
+
+
+def _told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says of its making, as far as it has to be true; its other remarks are passed over."""
+    return {
+        "features_list": list(options["layers"]),
+        "image_size": options["image_size"],
+        "backbone": _CLIPS.get(options["backbone"], options["backbone"]),
+        "transform_type": "mlp",
+        "cross_attn_config.num_anchors": options["num_anchors"],
+    }
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested dictionaries by dotted names; published files nest them three deep."""
+    for name, value in content.items():
+        if isinstance(value, dict) and prefix.count(".") < 2:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _nested(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a published file holds of these options."""
+    told = {name: value for name, value in _told(options).items() if "." not in name}
+    content: dict[str, Any] = {**told, "epoch": 1, "layer_transforms": {}, "cross_attn": {}}
+    content["cross_attn_config"] = {
+        "num_anchors": options["num_anchors"],
+        "dropout": options["dropout"],
+        "res_scale_init": 0.01,
+    }
+    for name, tensor in state.items():
+        group, _, rest = name.partition(".")
+        if group == "layer_transforms":
+            layer, _, rest = rest.partition(".")
+            content[group].setdefault(layer, {})[rest] = tensor
+        elif rest:
+            content[group][rest] = tensor
+        else:
+            content[name] = tensor
+    return content
+
+
+def stand_in(shapes: Shapes, seed: int) -> dict[str, Tensor]:
+    """Return untrained tensors, tokens and positions large enough to matter: filled as one row, as rows."""
+
+    def values(name: str, shape: tuple[int, ...]) -> Tensor:
+        rows = {1: (1, *shape), 3: shape[1:]}[len(shape)] if name.endswith(_LARGE) else shape
+        return torch.from_numpy(np.ascontiguousarray(fill(name, rows, seed))).reshape(shape)
+
+    return {name: values(name, shape) for name, shape in shapes.items()}
