@@ -42,9 +42,9 @@ class Seen(NamedTuple):
     """What scores and losses of B images are made from."""
 
     tokens: Tensor
-    """Outputs of the selected blocks through the last norm (B, layers, 3 + N, W): anomaly, normal, class, patches."""
+    """Selected blocks' outputs through the last norm (B, layers, 3 + N, W); anomaly, normal, class first."""
     last: Tensor
-    """Its first three tokens after the last block, through the norm (B, 3, W)."""
+    """The first three tokens after the last block, through the norm (B, 3, W)."""
     adapted: Tensor
     """Anomaly and normal token after each layer's SCA (B, layers, 2, W)."""
     patches: Tensor
@@ -363,7 +363,7 @@ def _sizes(options: Mapping[str, Any]) -> str:
 
 
 def _told(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file says of its making, as far as it has to be true; its other remarks are passed over."""
+    """Return what a file must not say otherwise of its making; its other remarks are passed over."""
     return {
         "features_list": list(options["layers"]),
         "image_size": options["image_size"],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from methods.learning import Recipe, Stage
+from methods.learning import Cosine, Recipe, Stage
 from methods.registry import find, keys
 
 LINE = {
@@ -82,6 +82,25 @@ WHOLE: Mapping[str, Recipe] = {
             ),
         ),
         seed=333,
+    ),
+    # VisualAD: the authors' shell script; the two tokens ten times faster, falling to the others' rate.
+    "visualad": Recipe(
+        stages=(
+            Stage(
+                epochs=1,
+                epochs_on={"mvtec": 2},
+                batch_size=8,
+                learning_rate=1e-4,
+                rates={"*_token": 1e-3},
+                schedule=Cosine(floor=1e-4, per="epoch"),
+                clip={"*_token": 1.0},
+                betas=(0.9, 0.999),
+                weight_decay=0.01,
+                optimiser=torch.optim.AdamW,
+                losses={"focal": 1.0, "dice": 1.0, "image": 1.0, "relation": 1.0},
+            ),
+        ),
+        seed=111,
     ),
 }
 """Recipes of more than `LINE` says."""

@@ -1,0 +1,336 @@
+"""VisualAD: what its two tokens, its norms, its files and its training do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from methods import states
+from methods.backbones import clip
+from methods.base import TrainingBatch
+from methods.visualad import VisualAD, stand_in
+
+MINI = VisualAD.presets["mini"]
+OPTIONS = VisualAD.resolve(MINI)
+SIZE = OPTIONS["image_size"]
+NAMES = ["bottle", "metal_nut", "01"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("weights")
+    paths = {"vision": root / "clip.pt", "learned": root / "CLIP.pth"}
+    VisualAD.write_untrained(paths, OPTIONS, seed=4)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    random = np.random.default_rng(8)
+    pictures = [
+        Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(3)
+    ]
+    return torch.stack([clip.preprocess(picture, SIZE) for picture in pictures])
+
+
+@pytest.fixture
+def detector(files: dict[str, Path]) -> VisualAD:
+    return VisualAD.load(files, **MINI)
+
+
+@pytest.fixture
+def batch() -> TrainingBatch:
+    masks = torch.zeros(3, SIZE, SIZE, dtype=torch.uint8)
+    masks[1, 30:90, 30:90] = 1
+    return TrainingBatch(NAMES, masks.amax(dim=(1, 2)), masks)
+
+
+def maps_of(detector: VisualAD, images: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return detector(images, NAMES[: len(images)]).maps
+
+
+def test_batches_order_and_names_change_nothing(detector: VisualAD, images: torch.Tensor) -> None:
+    order = [2, 0, 1]
+    with torch.inference_mode():
+        scores, maps, _ = detector(images, NAMES)
+        alone = [detector(images[n : n + 1], ["another name"]) for n in range(3)]
+        shuffled = detector(images[order], NAMES)
+    assert scores.shape == (3,) and maps.shape == (3, SIZE, SIZE)
+    assert scores.dtype == maps.dtype == torch.float32
+    assert scores.unique().numel() == 3 and (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-3).all()
+    for got, want in (
+        (torch.cat([each.scores for each in alone]), scores),
+        (torch.cat([each.maps for each in alone]), maps),
+        (shuffled.scores, scores[order]),
+        (shuffled.maps, maps[order]),
+    ):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
+
+
+def test_the_patches_see_the_learned_tokens_so_nothing_is_kept(
+    detector: VisualAD, images: torch.Tensor
+) -> None:
+    assert VisualAD.encoder_options is None and list(detector.encode(images)) == ["images"]
+    with torch.inference_mode():
+        before = detector.look(images, "pretrained").tokens
+        detector.own.anomaly_token.mul_(2)
+        after = detector.look(images, "pretrained").tokens
+    assert ((after - before)[:, :, 3:].abs().amax(dim=(0, 2, 3)) > 1e-4).all()
+
+
+def test_the_image_score_is_the_mean_of_the_highest_pixels(detector: VisualAD) -> None:
+    # 1 % of 140 x 140 pixels are 196, though 0.01 * 140 * 140 is more in floats.
+    maps = torch.zeros(1, 140 * 140)
+    maps[0, 7 : 7 + 196] = 1
+    assert detector.image_scores(maps.view(1, 140, 140)).item() == 1
+    maps[0, 7] = 0
+    assert detector.image_scores(maps.view(1, 140, 140)).item() == pytest.approx(195 / 196)
+    large = torch.zeros(1, 518 * 518)
+    large[0, :2684] = 1
+    assert detector.image_scores(large.view(1, 518, 518)).item() == 1
+    large[0, 2683] = 0
+    assert detector.image_scores(large.view(1, 518, 518)).item() < 1
+
+
+def test_the_image_score_is_of_the_smoothed_map(detector: VisualAD, images: torch.Tensor) -> None:
+    with torch.inference_mode():
+        scores, maps, _ = detector(images, NAMES)
+    highest = maps.flatten(1).sort(dim=1).values[:, -196:]
+    torch.testing.assert_close(scores, highest.mean(dim=1), rtol=0, atol=1e-6)
+
+
+def test_the_norm_of_scoring_is_an_option_and_that_of_training_is_not(
+    files: dict[str, Path], images: torch.Tensor, batch: TrainingBatch
+) -> None:
+    either = {
+        norm: VisualAD.load(files, **MINI, norm=norm, dropout=0.0) for norm in ("pretrained", "trained")
+    }
+    before = {norm: maps_of(one, images) for norm, one in either.items()}
+    losses = [one.loss(one.encode(images), batch)["focal"].item() for one in either.values()]
+    assert losses[0] == losses[1]
+    for one in either.values():
+        with torch.no_grad():
+            one.own.ln_post_weight.mul_(torch.linspace(0.5, 2, 128))
+    assert torch.equal(maps_of(either["pretrained"], images), before["pretrained"])
+    assert (maps_of(either["trained"], images) - before["trained"]).abs().max() > 1e-3
+    moved = [one.loss(one.encode(images), batch)["focal"].item() for one in either.values()]
+    assert moved[0] == moved[1] != losses[0]
+
+
+def test_dropout_is_in_the_loss_alone(
+    files: dict[str, Path], images: torch.Tensor, batch: TrainingBatch
+) -> None:
+    detector = VisualAD.load(files, **MINI).eval()  # as the trainer has it
+
+    def total(seed: int) -> float:
+        torch.manual_seed(seed)
+        return detector.recipe.stages[0].minimised(detector.loss({"images": images}, batch)).item()
+
+    assert total(1) == total(1) != total(2)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    assert torch.equal(maps_of(detector, images), maps_of(detector.train(), images))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_training_begins_as_the_paper_has_it(files: dict[str, Path]) -> None:
+    detector = VisualAD.begin({"vision": files["vision"]}, seed=5, **MINI)
+    again = VisualAD.begin({"vision": files["vision"]}, seed=5, **MINI).learned()
+    other = VisualAD.begin({"vision": files["vision"]}, seed=6, **MINI).learned()
+    learned, width = detector.learned(), 128
+    assert all(torch.equal(again[name], tensor) for name, tensor in learned.items())
+    assert not torch.equal(other["anomaly_token"], learned["anomaly_token"])
+    assert not torch.equal(learned["normal_token"], learned["anomaly_token"])
+    assert torch.equal(learned["ln_post_weight"], detector.model.visual.ln_post.weight)
+    assert torch.equal(learned["ln_post_bias"], detector.model.visual.ln_post.bias)
+    sca, saf = "cross_attn.layer_attentions.layer_5.", "layer_transforms.layer_5.mlp."
+    for name, deviation in {
+        "anomaly_token": 0.1 * width**-0.5,
+        f"{sca}anchor_queries": 0.02,
+        f"{sca}pos_encoding": 0.02,
+        f"{sca}k_proj.weight": width**-0.5,
+        f"{sca}out_proj.weight": width**-0.5,
+        f"{saf}0.weight": width**-0.5,
+        f"{saf}3.weight": width**-0.5,
+        f"{sca}gate.0.weight": (3 * width) ** -0.5,
+    }.items():
+        assert learned[name].std().item() == pytest.approx(deviation, rel=0.2), name
+    assert learned[f"{saf}3.weight"].abs().max() <= (3 / width) ** 0.5  # uniform, not normal
+    for name, value in {
+        f"{sca}res_scale": 0.01,
+        f"{sca}q_norm.weight": 1,
+        f"{sca}k_norm.bias": 0,
+        f"{sca}out_proj.bias": 0,
+        f"{saf}0.bias": 0,
+        f"{saf}3.bias": 0,
+    }.items():
+        assert torch.equal(learned[name], torch.full_like(learned[name], value)), name
+
+
+def test_training_moves_what_is_learned_and_nothing_of_clip(
+    files: dict[str, Path], images: torch.Tensor, batch: TrainingBatch
+) -> None:
+    detector = VisualAD.begin({"vision": files["vision"]}, seed=5, **MINI, dropout=0.0)
+    learned, stage = detector.learned(), detector.recipe.stages[0]
+    frozen = {name: tensor.clone() for name, tensor in detector.model.state_dict().items()}
+    optimiser, losses = stage.make_optimiser(learned), []
+    for _ in range(4):
+        terms = detector.loss(detector.encode(images), batch)
+        assert terms.keys() == stage.losses.keys()
+        loss = stage.minimised(terms)
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(tensor.grad is not None for tensor in learned.values())
+        assert all(learned[f"{state}_token"].grad.any() for state in ("anomaly", "normal"))
+        stage.clip_gradients(learned)
+        optimiser.step()
+    assert losses[3] < losses[2] < losses[1] < losses[0]
+    after = detector.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
+    assert not torch.equal(learned["ln_post_weight"], detector.model.visual.ln_post.weight)
+
+
+def test_published_and_own_files_hold_the_same_tensors(
+    files: dict[str, Path], detector: VisualAD, tmp_path: Path
+) -> None:
+    published = states.read(files["learned"])
+    assert published["layer_transforms"]["layer_3"]["mlp.3.bias"].shape == (128,)
+    assert published["cross_attn"]["layer_attentions.layer_6.pos_encoding"].shape == (1, 1536, 128)
+    assert published["features_list"] == [2, 3, 5, 6] and published["image_size"] == SIZE
+    own = tmp_path / "own.safetensors"
+    states.write({name: tensor.detach() for name, tensor in detector.learned().items()}, own)
+    again = VisualAD.load({**files, "learned": own}, **MINI)
+    VisualAD.write_untrained({"learned": tmp_path / "untrained.safetensors"}, OPTIONS, seed=4)
+    untrained = states.read(tmp_path / "untrained.safetensors")
+    assert len(untrained) == 4 + 4 * 18
+    for name, tensor in detector.learned().items():
+        assert torch.equal(again.learned()[name], tensor) and torch.equal(untrained[name], tensor)
+
+
+def test_a_file_of_true_size_has_the_published_names_and_number_of_values() -> None:
+    options = VisualAD.resolve({})
+    shapes = VisualAD.learned_shapes(options, clip.blank(options["backbone"]))
+    assert len(shapes) == 76
+    assert sum(torch.Size(shape).numel() for shape in shapes.values()) == 31_522_836
+    assert shapes["cross_attn.layer_attentions.layer_24.gate.0.weight"] == (4, 1024)
+    assert shapes["cross_attn.layer_attentions.layer_6.res_scale"] == (1,)
+
+
+def _changed(content: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    first, _, rest = name.partition("/")
+    if rest:
+        return {**content, first: _changed(content[first], rest, value)}
+    return {key: each for key, each in {**content, first: value}.items() if each is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("normal_token", None),
+        ("anomaly_token", torch.zeros(1, 128)),
+        ("surprise", torch.zeros(1)),
+        ("proj", torch.zeros(128, 64)),
+        ("layer_transforms/layer_3", None),
+        ("layer_transforms/layer_3/mlp.3.bias", torch.zeros(127)),
+        ("layer_transforms/layer_4", {"mlp.0.weight": torch.zeros(128, 128)}),
+        ("cross_attn/layer_attentions.layer_6.gate.0.weight", torch.zeros(5, 128)),
+        ("features_list", [1, 3, 5, 6]),
+        ("image_size", 518),
+        ("backbone", "ViT-L/14@336px"),
+        ("transform_type", "linear"),
+        ("cross_attn_config/num_anchors", 5),
+    ],
+)
+def test_a_file_that_contradicts_is_refused_by_name(
+    files: dict[str, Path], tmp_path: Path, name: str, value: Any
+) -> None:
+    path = tmp_path / "bad.pth"
+    torch.save(_changed(states.read(files["learned"]), name, value), path)
+    with pytest.raises(ValueError, match=r"bad\.pth: .*(weights of another model|with other options)"):
+        VisualAD.load({**files, "learned": path}, **MINI)
+
+
+def test_what_a_file_says_beside_is_passed_over(files: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "older.pth"
+    said = {
+        "token_insert_layer": 0,
+        "use_1024_dim": True,
+        "proj": None,
+        "transform_config": {"a": 1},
+        "epoch": 2,
+    }
+    content = {**states.read(files["learned"]), **said}
+    content["cross_attn_config"]["apply_to_layer24"] = True
+    torch.save(content, path)
+    VisualAD.load({**files, "learned": path}, **MINI)
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    torch.save(circle, path)
+    with pytest.raises(ValueError, match=r"older\.pth"):
+        VisualAD.load({**files, "learned": path}, **MINI)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"layers": (2, 13)}, "layers"),
+        ({"layers": ()}, "layers"),
+        ({"layers": (3, 3)}, "layers"),
+        ({"num_anchors": 0}, "num_anchors"),
+        ({"norm": "clip"}, "norm"),
+        ({"top_share": 0.0}, "top_share"),
+        ({"top_share": 1.5}, "top_share"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": -0.1}, "dropout"),
+        ({"backbone": "ViT-L"}, "ViT-L"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        model = clip.build("mini", _mini_state(), quick_gelu=True)
+        shapes = VisualAD.learned_shapes(OPTIONS, model.state_dict())
+        VisualAD(model, stand_in(shapes, 1), **{**MINI, **options})
+
+
+def test_a_grid_beyond_the_positions_is_refused(files: dict[str, Path]) -> None:
+    model = clip.load("mini", files["vision"], quick_gelu=True)
+    learned = stand_in(VisualAD.learned_shapes(OPTIONS, model.state_dict()), 1)
+    assert VisualAD(model, learned, **{**MINI, "image_size": 559}).grid == (39, 39)
+    with pytest.raises(ValueError, match="image_size 560 makes 1600 patches; SCA has positions for 1536"):
+        VisualAD(model, learned, **{**MINI, "image_size": 560})
+
+
+def _mini_state() -> dict[str, torch.Tensor]:
+    return {name: torch.zeros(tensor.shape) for name, tensor in clip.blank("mini").items()}
+
+
+def test_files_say_what_they_were_trained_on() -> None:
+    options = VisualAD.resolve({})
+    assert VisualAD.source_for("visa", options) == "mvtec"
+    assert VisualAD.source_for("mvtec", options) == VisualAD.source_for("btad", options) == "visa"
+    for source, digest in (("visa", "fed8ed5e"), ("mvtec", "596f3ed0")):
+        files = VisualAD.files(options, source)
+        assert files["vision"] == clip.file("ViT-L-14-336")
+        file = files["learned"]
+        assert file.name == f"visualad/ViT-L-14-336/trained_on_{source}.pth"
+        assert file.url and file.url.startswith(
+            "https://media.githubusercontent.com/media/7HHHHH/VisualAD/8479132d"
+        )
+        assert file.url.endswith(f"/weight/train_on_{source}/CLIP.pth")
+        assert file.size == 126_119_090 and file.sha256 and file.sha256.startswith(digest)
+        assert file.git_sha1 is None  # it would be the Git LFS pointer's
+    own = VisualAD.files(options, "btad")["learned"]
+    assert own.trained_here and own.name.endswith("trained_on_btad.safetensors")
+    # A file fits one choice of sizes; how scores are read from it is free.
+    names = {
+        VisualAD.files({**options, **change}, "visa")["learned"].name
+        for change in ({}, {"image_size": 336}, {"layers": (6, 24)}, {"num_anchors": 8}, {"backbone": "mini"})
+    }
+    assert len(names) == 5
+    same = {"norm": "trained", "sigma": 2.0, "top_share": 0.02, "dropout": 0.0}
+    assert VisualAD.files({**options, **same}, "visa") == VisualAD.files(options, "visa")
