@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import open_clip
@@ -68,8 +69,13 @@ class ClipBased(ZeroShotDetector):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a backbone that there is not."""
         resolved = super().resolve(options)
-        clip.file(resolved["backbone"])
+        cls.network(resolved).file(resolved["backbone"])
         return resolved
+
+    @classmethod
+    def network(cls, options: Mapping[str, Any]) -> ModuleType:
+        """Return the room that knows the option `backbone`: its file, how it is read, its input."""
+        return clip
 
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile | None:
@@ -132,12 +138,12 @@ class ClipBased(ZeroShotDetector):
     @classmethod
     def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
         """Return CLIP's weights (`vision`: both towers) and, if any, what was learned on `source`."""
-        files = {"vision": clip.file(options["backbone"])}
+        files = {"vision": cls.network(options).file(options["backbone"])}
         learned = cls.learned_file(options, source) if source else None
         return files if learned is None else {**files, "learned": learned}
 
     @classmethod
-    def _clip(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> open_clip.CLIP:
+    def _network(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> open_clip.CLIP:
         quick_gelu = options.get("quick_gelu", cls.quick_gelu)
         return clip.load(options["backbone"], files["vision"], quick_gelu=quick_gelu)
 
@@ -146,13 +152,13 @@ class ClipBased(ZeroShotDetector):
         """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
         resolved = cls.resolve(options)
         learned = cls.read_learned(files["learned"], resolved) if "learned" in files else None
-        return cls(cls._clip(files, resolved), learned, **options)
+        return cls(cls._network(files, resolved), learned, **options)
 
     @classmethod
     def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
         """Build from CLIP's file with what training begins with."""
         resolved = cls.resolve(options)
-        model = cls._clip(files, resolved)
+        model = cls._network(files, resolved)
         return cls(model, cls.fresh(resolved, model.state_dict(), seed), **options)
 
     @classmethod
@@ -160,7 +166,7 @@ class ClipBased(ZeroShotDetector):
         """Write untrained weights in the published formats; roles not in `paths` are left out."""
         resolved = cls.resolve(options)
         if "vision" in paths:
-            clip.write_untrained(resolved["backbone"], paths["vision"], seed)
+            cls.network(resolved).write_untrained(resolved["backbone"], paths["vision"], seed)
         if "learned" in paths:
             cls.write_learned(paths["learned"], resolved, seed)
 

@@ -1,4 +1,4 @@
-"""VisualAD: no text; two tokens learned inside CLIP's image tower, one for anomalies and one for the normal.
+"""VisualAD: no text; two tokens learned inside an image tower, one for anomalies and one for the normal.
 
 Hou, Li, Liu, Wang, Ruan, Qiu, Xu, CVPR 2026, arXiv 2603.07952. At each of several layers, the tokens gather a
 little of the patches (SCA), the patches are transformed (SAF), and a patch is as anomalous as it is closer to
@@ -8,20 +8,22 @@ the one token than to the other.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from methods import states
-from methods.backbones import clip
-from methods.backbones.blocks import run_blocks
-from methods.base import Features, Prediction, TrainingBatch
+from methods.backbones import clip, dinov2
+from methods.backbones.blocks import check_taps, run_blocks
+from methods.backbones.vit import VisionTransformer
+from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.clip_based import ClipBased, Shapes, blank
-from methods.fill import fill
+from methods.fill import filled
 from methods.learning import Cosine, Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, upsample
 from methods.weights import WeightFile
@@ -34,7 +36,7 @@ _SHA256 = {
 }
 _CLIPS = {"ViT-L-14-336": "ViT-L/14@336px"}  # as published files call them
 _POSITIONS = 1536  # patches that an SCA has positions for
-_LARGE = ("anomaly_token", "normal_token", "pos_encoding")
+_DINOV2 = [name for name, each in dinov2.VARIANTS.items() if each.second and not each.registers]
 _FIRST = 3  # tokens ahead of the patches: anomaly, normal, class
 
 
@@ -61,22 +63,24 @@ class VisualAD(ClipBased):
     code = "https://github.com/7HHHHH/VisualAD"
     licence = "MIT by a README badge only; no licence file"
     notes = (
-        "The official test program scores with CLIP's own last norm, not with the one it trained; preset "
-        "trained-norm does what was meant. That epochs were chosen by the target is inferred from their "
-        "numbers."
+        "the official test program scores with the network's own last norm, not with the one it trained "
+        "(preset trained-norm: with that one); the DINOv2 variant is published neither as code nor as "
+        "weights, so preset dinov2 follows the code for CLIP and cannot be held against the printed numbers; "
+        "that epochs were chosen on the target is inferred"
     )
 
     defaults: ClassVar[Mapping[str, Any]] = {
-        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
+        "backbone": "ViT-L-14-336",  # of OpenAI's CLIP; or a DINOv2
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose patches are compared, from 1; their maps are summed
         "num_anchors": 4,  # learned queries of each layer's SCA
         "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
         "top_share": 0.01,  # of the map's pixels, the highest, whose mean is the image score
-        "norm": "pretrained",  # last norm in scoring: CLIP's own; `trained`: the learned one
+        "norm": "pretrained",  # last norm in scoring: the network's own; `trained`: the learned one
         "dropout": 0.1,  # in training
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "dinov2": {"backbone": "dinov2_vitl14"},
         "trained-norm": {"norm": "trained"},
         "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
     }
@@ -104,12 +108,22 @@ class VisualAD(ClipBased):
     quick_gelu = True
     position_resize = ("bilinear", False)
 
-    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
-        """Take a CLIP built with QuickGELU, and what is learned by its published names, see `learned`.
+    model: Any
 
-        Raises `ValueError` where options, CLIP and tensors do not fit.
+    def __init__(
+        self, model: open_clip.CLIP | VisionTransformer, learned: Mapping[str, Tensor], **options: Any
+    ) -> None:
+        """Take a CLIP built with QuickGELU, or a DINOv2, and what is learned by its published names.
+
+        Raises `ValueError` where options, network and tensors do not fit.
         """
-        super().__init__(model, **options)
+        if isinstance(model, VisionTransformer):
+            ZeroShotDetector.__init__(self, **options)
+            self.model, self.grid = model, model.grid_of(self.image_size, self.image_size)
+            check_taps(self.options["layers"], len(model.blocks))
+            self.register_buffer("positions", model.position_embedding(self.grid), persistent=False)
+        else:
+            super().__init__(model, **options)
         patches = self.grid[0] * self.grid[1]
         if patches > _POSITIONS:
             raise ValueError(
@@ -127,18 +141,28 @@ class VisualAD(ClipBased):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
-        layers = resolved["layers"]
-        if not layers or len(set(layers)) < len(layers):
-            raise ValueError(f"layers must be one or more different blocks, not {layers}")
-        if resolved["num_anchors"] < 1:
-            raise ValueError(f"num_anchors must be at least 1, not {resolved['num_anchors']}")
-        if resolved["norm"] not in ("pretrained", "trained"):
-            raise ValueError(f"norm must be pretrained or trained, not {resolved['norm']!r}")
-        if not 0 < resolved["top_share"] <= 1:
-            raise ValueError(f"top_share must lie above 0 and not above 1, not {resolved['top_share']}")
-        if not 0 <= resolved["dropout"] < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {resolved['dropout']}")
+        layers, anchors, share = (resolved[name] for name in ("layers", "num_anchors", "top_share"))
+        for name, fits, what in (
+            ("layers", 0 < len(set(layers)) == len(layers), "one or more blocks, each once"),
+            ("num_anchors", anchors >= 1, "at least 1"),
+            ("top_share", 0 < share <= 1, "above 0 and at most 1"),
+            ("norm", resolved["norm"] in ("pretrained", "trained"), "pretrained or trained"),
+            ("dropout", 0 <= resolved["dropout"] < 1, "at least 0 and below 1"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} must be {what}, not {resolved[name]!r}")
         return resolved
+
+    @classmethod
+    def network(cls, options: Mapping[str, Any]) -> ModuleType:
+        """Return the room that knows the option `backbone`: that of DINOv2 or of CLIP."""
+        return dinov2 if options["backbone"] in _DINOV2 else clip
+
+    @classmethod
+    def _network(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> Any:
+        if cls.network(options) is clip:
+            return super()._network(files, options)
+        return dinov2.load(options["backbone"], files["vision"])
 
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
@@ -170,7 +194,8 @@ class VisualAD(ClipBased):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             own = _own(options, backbone, "cpu").state_dict()
-        norm = {f"ln_post_{part}": backbone[f"visual.ln_post.{part}"].cpu() for part in ("weight", "bias")}
+        last = "visual.ln_post" if "visual.ln_post.weight" in backbone else "norm"
+        norm = {f"ln_post_{part}": backbone[f"{last}.{part}"].cpu() for part in ("weight", "bias")}
         return {**own, **norm}
 
     @classmethod
@@ -182,19 +207,20 @@ class VisualAD(ClipBased):
         content = states.read(path)
         entries = dict(_flat(content)) if isinstance(content, dict) else {}
         state = {name: each for name, each in entries.items() if isinstance(each, Tensor)}
-        for name, wanted in _told(options).items():
+        for name, wanted in _flat(_told(options)):
             if name not in state and entries.get(name, wanted) != wanted:
                 raise states.OtherModelError(
                     f"{path}: {name} is {entries[name]!r}, not {wanted!r}; it was trained with other options"
                 )
-        states.check(state, blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), path)
+        shapes = cls.learned_shapes(options, cls.network(options).blank(options["backbone"]))
+        states.check(state, blank(shapes), path)
         return state
 
     @classmethod
     def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
-        """Write stand-ins: `.safetensors` as a flat state dict, any other nested as published."""
-        shapes = cls.learned_shapes(options, clip.blank(options["backbone"]))
-        state = stand_in(shapes, seed)
+        """Write filled tensors: `.safetensors` as a flat state dict, any other nested as published."""
+        shapes = cls.learned_shapes(options, cls.network(options).blank(options["backbone"]))
+        state = filled(blank(shapes), seed)
         states.write(state if path.suffix == ".safetensors" else _nested(state, options), path)
 
     def learned(self) -> dict[str, nn.Parameter]:
@@ -203,33 +229,42 @@ class VisualAD(ClipBased):
 
     # --- images -------------------------------------------------------------------------------------
 
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Squash to the square (3, S, S), Pillow's bicubic, and normalise as the network wants it."""
+        if isinstance(self.model, VisionTransformer):
+            return dinov2.preprocess(image, self.image_size, Image.Resampling.BICUBIC)
+        return super().preprocess(image)
+
     def encode(self, images: Tensor) -> Features:
         """Return the `images`: the patches see the learned tokens, so nothing behind them may be kept."""
         return {"images": images}
 
     def look(self, images: Tensor, norm: str, dropout: float = 0.0) -> Seen:
         """Run the network on inputs (B, 3, S, S), its last norm `pretrained` or `trained`."""
-        visual = self.model.visual
-        hidden = clip.embed_image(self.model, images, self.positions)
         # The two tokens have the class token's position.
         tokens = torch.stack([self.own.anomaly_token, self.own.normal_token]) + self.positions[0]
-        entering = visual.ln_pre(tokens).to(hidden.dtype).expand(len(images), -1, -1)
-        hidden = torch.cat([entering, hidden], dim=1)
-        last, layers = run_blocks(clip.vision_blocks(self.model), hidden, taps=self.options["layers"])
+        layers = self.options["layers"]
+        if isinstance(self.model, VisionTransformer):
+            hidden, own = self.model.embed(images), self.model.norm
+            last, tapped = self.model.run(_ahead(tokens, hidden), taps=layers)
+        else:
+            hidden, own = clip.embed_image(self.model, images, self.positions), self.model.visual.ln_post
+            hidden = _ahead(self.model.visual.ln_pre(tokens), hidden)
+            last, tapped = run_blocks(clip.vision_blocks(self.model), hidden, taps=layers)
         with torch.autocast(images.device.type, enabled=False):
-            weight, bias = visual.ln_post.weight, visual.ln_post.bias
+            weight, bias = own.weight, own.bias
             if norm == "trained":
                 weight, bias = self.own.ln_post_weight, self.own.ln_post_bias
-
-            def normed(hidden: Tensor) -> Tensor:
-                return F.layer_norm(hidden.float(), weight.shape, weight, bias, visual.ln_post.eps)
-
-            return self._compare(normed(torch.stack(layers, dim=1)), normed(last[:, :_FIRST]), dropout)
+            every, last = (
+                F.layer_norm(each.float(), weight.shape, weight, bias, own.eps)
+                for each in (torch.stack(tapped, dim=1), last[:, :_FIRST])
+            )
+            return self._compare(every, last, dropout)
 
     def _compare(self, tokens: Tensor, last: Tensor, dropout: float) -> Seen:
         # All SCAs before all SAFs, and SAF on all tokens: the official order and sizes of dropout's draws.
         each = tokens.unbind(1)
-        attentions = self.own.cross_attn["layer_attentions"].values()
+        attentions = self.own.cross_attn["layer_attentions"].children()
         adapted = torch.stack(
             [
                 torch.stack(list(attend(layer[:, _FIRST:], last[:, :2].unbind(1), dropout)), dim=1)
@@ -338,7 +373,8 @@ class _Learned(nn.Module):
 
 
 def _own(options: Mapping[str, Any], backbone: Mapping[str, Tensor], device: str) -> _Learned:
-    (width,) = backbone["visual.ln_post.weight"].shape
+    positions = "visual.positional_embedding" if "visual.proj" in backbone else "pos_embed"
+    width = backbone[positions].shape[-1]
     with torch.device(device):
         return _Learned(width, options["layers"], options["num_anchors"])
 
@@ -349,6 +385,10 @@ def _linear(width: int, *, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _ahead(tokens: Tensor, hidden: Tensor) -> Tensor:
+    return torch.cat([tokens.to(hidden.dtype).expand(len(hidden), -1, -1), hidden], dim=1)
 
 
 def _drop(values: Tensor, share: float) -> Tensor:
@@ -369,7 +409,7 @@ def _told(options: Mapping[str, Any]) -> dict[str, Any]:
         "image_size": options["image_size"],
         "backbone": _CLIPS.get(options["backbone"], options["backbone"]),
         "transform_type": "mlp",
-        "cross_attn_config.num_anchors": options["num_anchors"],
+        "cross_attn_config": {"num_anchors": options["num_anchors"]},
     }
 
 
@@ -384,30 +424,13 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def _nested(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a published file holds of these options."""
-    told = {name: value for name, value in _told(options).items() if "." not in name}
-    content: dict[str, Any] = {**told, "epoch": 1, "layer_transforms": {}, "cross_attn": {}}
-    content["cross_attn_config"] = {
-        "num_anchors": options["num_anchors"],
-        "dropout": options["dropout"],
-        "res_scale_init": 0.01,
-    }
+    content = {**_told(options), "epoch": 1}
+    content["cross_attn_config"] |= {"dropout": options["dropout"], "res_scale_init": 0.01}
     for name, tensor in state.items():
-        group, _, rest = name.partition(".")
-        if group == "layer_transforms":
-            layer, _, rest = rest.partition(".")
-            content[group].setdefault(layer, {})[rest] = tensor
-        elif rest:
-            content[group][rest] = tensor
-        else:
-            content[name] = tensor
+        groups = {"layer_transforms": 2, "cross_attn": 1}.get(name.partition(".")[0], 0)
+        *outer, last = name.split(".", groups)
+        place = content
+        for group in outer:
+            place = place.setdefault(group, {})
+        place[last] = tensor
     return content
-
-
-def stand_in(shapes: Shapes, seed: int) -> dict[str, Tensor]:
-    """Return untrained tensors, tokens and positions large enough to matter: filled as one row, as rows."""
-
-    def values(name: str, shape: tuple[int, ...]) -> Tensor:
-        rows = {1: (1, *shape), 3: shape[1:]}[len(shape)] if name.endswith(_LARGE) else shape
-        return torch.from_numpy(np.ascontiguousarray(fill(name, rows, seed))).reshape(shape)
-
-    return {name: values(name, shape) for name, shape in shapes.items()}

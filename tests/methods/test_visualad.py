@@ -11,7 +11,9 @@ from PIL import Image
 from methods import states
 from methods.backbones import clip
 from methods.base import TrainingBatch
-from methods.visualad import VisualAD, stand_in
+from methods.clip_based import blank
+from methods.fill import filled
+from methods.visualad import VisualAD
 
 MINI = VisualAD.presets["mini"]
 OPTIONS = VisualAD.resolve(MINI)
@@ -293,16 +295,19 @@ def test_what_a_file_says_beside_is_passed_over(files: dict[str, Path], tmp_path
 def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         model = clip.build("mini", _mini_state(), quick_gelu=True)
-        shapes = VisualAD.learned_shapes(OPTIONS, model.state_dict())
-        VisualAD(model, stand_in(shapes, 1), **{**MINI, **options})
+        VisualAD(model, _learned(model), **{**MINI, **options})
 
 
 def test_a_grid_beyond_the_positions_is_refused(files: dict[str, Path]) -> None:
     model = clip.load("mini", files["vision"], quick_gelu=True)
-    learned = stand_in(VisualAD.learned_shapes(OPTIONS, model.state_dict()), 1)
+    learned = _learned(model)
     assert VisualAD(model, learned, **{**MINI, "image_size": 559}).grid == (39, 39)
     with pytest.raises(ValueError, match="image_size 560 makes 1600 patches; SCA has positions for 1536"):
         VisualAD(model, learned, **{**MINI, "image_size": 560})
+
+
+def _learned(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return filled(blank(VisualAD.learned_shapes(OPTIONS, model.state_dict())), 1)
 
 
 def _mini_state() -> dict[str, torch.Tensor]:

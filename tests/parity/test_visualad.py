@@ -9,29 +9,62 @@ import torch
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.backbones import clip
+from methods.backbones import clip, dinov2
 from methods.base import TrainingBatch
+from methods.clip_based import blank
 from methods.fill import filled
 from methods.learning import dice, focal
-from methods.visualad import VisualAD, stand_in
+from methods.visualad import VisualAD
 from parity.clip_cases import pictures, tolerance
 
+TOKENS = ("anomaly_token", "normal_token")
 INPUTS = {"images_u8", "masks_u8", "labels"}
+
+
+def _factor(about: dict[str, Any]) -> float:
+    """Return what the tokens and the class token's position are multiplied by, so that clipping matters."""
+    return about.get("scaled", {}).get("factor", 1.0)
+
+
+def _stand_in(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+    """Return filled tensors, tokens and positions large enough to matter: filled as one row, as rows."""
+    rows = {
+        name: (1, *shape) if name in TOKENS else shape[1:] if name.endswith("pos_encoding") else shape
+        for name, shape in shapes.items()
+    }
+    return {name: tensor.reshape(shapes[name]) for name, tensor in filled(blank(rows), seed).items()}
+
+
+def _network(about: dict[str, Any]) -> tuple[Any, dict[str, Tensor]]:
+    """Return the network that the golden file describes, and its weights."""
+    if about["backbone"] == "dinov2":
+        given = dict(about["dinov2"])
+        assert (given["layer_norm_eps"], given["mlp_ratio"]) == (1e-6, 4)
+        variant = dinov2.Variant(
+            given["width"],
+            given["layers"],
+            given["heads"],
+            patch=given["patch_size"],
+            grid=given["image_size"] // given["patch_size"],
+            registers=given["registers"],
+        )
+        state = filled(dinov2.blank(variant), about["seed"])
+        state["pos_embed"][0, 0] *= _factor(about)
+        return dinov2.build(variant, state), state
+    state = filled(clip.blank(about["clip"]), about["seed"])
+    state["visual.positional_embedding"][0] *= _factor(about)
+    return clip.build(about["clip"], state, quick_gelu=about["activation"].startswith("QuickGELU")), state
 
 
 def _detector(about: dict[str, Any], norm: str = "pretrained") -> VisualAD:
     options = {**about["options"], "norm": norm}
-    assert options.keys() <= VisualAD.defaults.keys()
-    config, factor = about["clip"], about.get("scaled", {}).get("factor", 1.0)
-    state = filled(clip.blank(config), about["seed"])
-    state["visual.positional_embedding"][0] *= factor
-    model = clip.build(config, state, quick_gelu=about["activation"].startswith("QuickGELU"))
-    shapes = VisualAD.learned_shapes(VisualAD.resolve(options), model.state_dict())
-    learned = stand_in(shapes, about["seed"])
-    for name in ("anomaly_token", "normal_token"):
-        learned[name] *= factor
-    if "labels" in about["keys"]:  # training begins with the network's own norm
-        learned |= {f"ln_post_{part}": state[f"visual.ln_post.{part}"] for part in ("weight", "bias")}
+    model, state = _network(about)
+    learned = _stand_in(VisualAD.learned_shapes(VisualAD.resolve(options), state), about["seed"])
+    for name in TOKENS:
+        learned[name] *= _factor(about)
+    if "labels" in about["keys"]:
+        start = VisualAD.fresh(VisualAD.resolve(options), state, seed=0)
+        learned |= {name: start[name] for name in ("ln_post_weight", "ln_post_bias")}
     return VisualAD(model, learned, **options)
 
 
