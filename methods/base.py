@@ -233,6 +233,15 @@ class ZeroShotDetector(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} is not transductive")
 
+    @classmethod
+    def judge_flops(cls, options: Mapping[str, Any], count: int) -> float:
+        """Return the floating-point operations of `judge` on `count` images; the plan shows them if any."""
+        return 0.0
+
+    def unsettled(self, images: ImageSet) -> list[int]:
+        """Return images whose score from `judge` a rounding may change: `try` compares their maps alone."""
+        return []
+
     def finish(self, also: Mapping[str, Tensor]) -> Tensor:
         """Return the final image scores (N,) of all images of a class, from their `also` scores (N,) each.
 
