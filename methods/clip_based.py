@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from methods import states
 from methods.backbones import blocks, clip
 from methods.base import ZeroShotDetector
+from methods.card import as_typed
 from methods.fill import filled
 from methods.weights import WeightFile
 
@@ -85,14 +86,16 @@ class ClipBased(ZeroShotDetector):
     @classmethod
     def own_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
         """Return the file of what this suite trained on `source`."""
-        kind = "" if cls.is_usual(options) else "_".join(str(options[name]) for name in cls.shaping) + "/"
+        kind = (
+            "" if cls.is_usual(options) else "_".join(as_typed(options[name]) for name in cls.shaping) + "/"
+        )
         folder = f"{cls.__module__.rpartition('.')[2]}/{options['backbone']}/{kind}"
         return WeightFile(f"{folder}trained_on_{source}.safetensors", trained_here=True)
 
     @classmethod
     def is_usual(cls, options: Mapping[str, Any]) -> bool:
         """Return whether what is learned has the usual form, whatever the backbone."""
-        return all(options[name] == cls.defaults[name] for name in cls.shaping)
+        return all(as_typed(options[name]) == as_typed(cls.defaults[name]) for name in cls.shaping)
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
@@ -115,7 +118,7 @@ class ClipBased(ZeroShotDetector):
     def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
         """Read the publisher's file or a flat one; raises `ValueError` naming it where it does not fit."""
         content, backbone = states.read(path), clip.blank(options["backbone"])
-        unwrapped = states.flat(content, cls.sections) if cls.sections else content
+        unwrapped = states.flat(content) if cls.sections and isinstance(content, dict) else content
         state = states.unwrap(unwrapped, cls.learned_key, path)
         wanted = cls.learned_shapes(options, backbone)
         extra = {} if state.keys() == content.keys() else cls.unused(options, backbone)

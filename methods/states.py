@@ -52,28 +52,24 @@ def unwrap(content: Any, key: str, origin: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def flat(content: Any, sections: Sequence[str]) -> Any:
-    """Return a dictionary with the entries of its `sections` in it, `SECTION.` ahead of their names."""
-    if not isinstance(content, dict):
-        return content
-    found = {name: each for name, each in content.items() if name not in sections}
-    for section in sections:
-        part = content.get(section, {})
-        if not isinstance(part, dict):
-            return None
-        found |= {f"{section}.{name}": each for name, each in part.items()}
+def flat(content: Mapping[str, Any], depth: int = 3) -> dict[str, Any]:
+    """Return the entries of dictionaries in dictionaries by dotted names; what lies deeper stays as it is."""
+    found: dict[str, Any] = {}
+    for name, each in content.items():
+        inner = flat(each, depth - 1) if isinstance(each, dict) and depth > 1 else None
+        found |= {name: each} if inner is None else {f"{name}.{rest}": one for rest, one in inner.items()}
     return found
 
 
 def nested(state: Mapping[str, Tensor], sections: Sequence[str]) -> dict[str, Any]:
-    """Return what `flat` makes flat."""
-    found: dict[str, Any] = {section: {} for section in sections}
+    """Return a dictionary in which `sections` (dotted: of sections) are dictionaries; `flat` undoes it."""
+    found: dict[str, Any] = {}
     for name, tensor in state.items():
-        section, _, rest = name.partition(".")
-        if section in sections:
-            found[section][rest] = tensor
-        else:
-            found[name] = tensor
+        section = next((each for each in sections if name.startswith(f"{each}.")), "")
+        place = found
+        for part in section.split(".") if section else ():
+            place = place.setdefault(part, {})
+        place[name[len(section) + 1 :] if section else name] = tensor
     return found
 
 

@@ -107,6 +107,7 @@ class VisualAD(ClipBased):
 
     quick_gelu = True
     position_resize = ("bilinear", False)
+    shaping = ("image_size", "layers", "num_anchors")
 
     model: Any
 
@@ -167,18 +168,16 @@ class VisualAD(ClipBased):
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
         """Return the file of what was learned on `source`; the authors published two of default sizes."""
-        backbone, kind = options["backbone"], ""
-        if _sizes(options) != _sizes(cls.defaults):
-            kind = f"{_sizes(options)}/"
-        elif source in _SHA256 and backbone == cls.defaults["backbone"]:
-            return WeightFile(
-                name=f"visualad/{backbone}/trained_on_{source}.pth",
-                url=f"{_PUBLISHED}/{_COMMIT}/weight/train_on_{source}/CLIP.pth",
-                size=126_119_090,
-                sha256=_SHA256[source],
-                licence="unclear (MIT by a README badge)",
-            )
-        return WeightFile(f"visualad/{backbone}/{kind}trained_on_{source}.safetensors", trained_here=True)
+        usual = cls.is_usual(options) and options["backbone"] == cls.defaults["backbone"]
+        if source not in _SHA256 or not usual:
+            return cls.own_file(options, source)
+        return WeightFile(
+            name=f"visualad/{options['backbone']}/trained_on_{source}.pth",
+            url=f"{_PUBLISHED}/{_COMMIT}/weight/train_on_{source}/CLIP.pth",
+            size=126_119_090,
+            sha256=_SHA256[source],
+            licence="unclear (MIT by a README badge)",
+        )
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
@@ -205,9 +204,9 @@ class VisualAD(ClipBased):
         Raises `ValueError` naming it where tensors, or what it says of its making, are not of these options.
         """
         content = states.read(path)
-        entries = dict(_flat(content)) if isinstance(content, dict) else {}
+        entries = states.flat(content) if isinstance(content, dict) else {}
         state = {name: each for name, each in entries.items() if isinstance(each, Tensor)}
-        for name, wanted in _flat(_told(options)):
+        for name, wanted in states.flat(_told(options)).items():
             if name not in state and entries.get(name, wanted) != wanted:
                 raise states.OtherModelError(
                     f"{path}: {name} is {entries[name]!r}, not {wanted!r}; it was trained with other options"
@@ -221,7 +220,7 @@ class VisualAD(ClipBased):
         """Write filled tensors: `.safetensors` as a flat state dict, any other nested as published."""
         shapes = cls.learned_shapes(options, cls.network(options).blank(options["backbone"]))
         state = filled(blank(shapes), seed)
-        states.write(state if path.suffix == ".safetensors" else _nested(state, options), path)
+        states.write(state if path.suffix == ".safetensors" else _as_published(state, options), path)
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return what is trained and saved, under the published names."""
@@ -398,10 +397,6 @@ def _drop(values: Tensor, share: float) -> Tensor:
 # --- published files ---------------------------------------------------------------------------------
 
 
-def _sizes(options: Mapping[str, Any]) -> str:
-    return "_".join(map(str, (options["image_size"], *options["layers"], options["num_anchors"])))
-
-
 def _told(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file must not say otherwise of its making; its other remarks are passed over."""
     return {
@@ -413,24 +408,8 @@ def _told(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the entries of nested dictionaries by dotted names; published files nest them three deep."""
-    for name, value in content.items():
-        if isinstance(value, dict) and prefix.count(".") < 2:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _nested(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a published file holds of these options."""
-    content = {**_told(options), "epoch": 1}
-    content["cross_attn_config"] |= {"dropout": options["dropout"], "res_scale_init": 0.01}
-    for name, tensor in state.items():
-        groups = {"layer_transforms": 2, "cross_attn": 1}.get(name.partition(".")[0], 0)
-        *outer, last = name.split(".", groups)
-        place = content
-        for group in outer:
-            place = place.setdefault(group, {})
-        place[last] = tensor
-    return content
+def _as_published(state: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    transforms = [f"layer_transforms.layer_{number}" for number in options["layers"]]
+    told = _told(options) | {"epoch": 1}
+    told["cross_attn_config"] |= {"dropout": options["dropout"], "res_scale_init": 0.01}
+    return {**told, **states.nested(state, [*transforms, "cross_attn"])}

@@ -87,3 +87,19 @@ def test_names_and_shapes_must_be_those_of_the_model() -> None:
     more = {f"{letter}": torch.zeros(1) for letter in "zyx"}
     with pytest.raises(ValueError, match=r"0 names are missing \(\) and 3 are unknown \(x, y\)"):
         states.check({**STATE, **more}, STATE, "here")
+
+
+def test_sections_are_dictionaries_in_a_file_and_parts_of_names_here() -> None:
+    state = {
+        name: torch.full((2,), float(n)) for n, name in enumerate(("a", "b.c.d", "e.f.g.h", "e.f.i", "jb.c"))
+    }
+    content = states.nested(state, ["b", "e.f", "j"])
+    assert list(content) == ["a", "b", "e", "jb.c"]
+    assert (
+        list(content["b"]) == ["c.d"]
+        and list(content["e"]) == ["f"]
+        and list(content["e"]["f"]) == ["g.h", "i"]
+    )
+    assert states.flat(content) == state
+    deep = {"a": {"b": {"c": {"d": 1}}}, "e": {}}
+    assert states.flat(deep) == {"a.b.c": {"d": 1}}
