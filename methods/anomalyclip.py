@@ -7,18 +7,14 @@ features come from two paths through the image tower, the local one with value-v
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods import learned_prompts as prompts
-from methods.backbones import clip
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import Shapes
 from methods.learning import Recipe, Stage, focal_and_dice
-from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
-from methods.object_agnostic import ObjectAgnostic
+from methods.maps import enlarge, gaussian_smooth, similarity_logits
+from methods.object_agnostic import PromptPair
 from methods.weights import WeightFile
 
 _REPOSITORY = "https://raw.githubusercontent.com/zqhang/AnomalyCLIP"
@@ -30,7 +26,7 @@ _PUBLISHED = {
 }
 
 
-class AnomalyCLIP(ObjectAgnostic):
+class AnomalyCLIP(PromptPair):
     """CLIP with object-agnostic learned prompts and a value-value path for local features."""
 
     title = "AnomalyCLIP"
@@ -76,14 +72,6 @@ class AnomalyCLIP(ObjectAgnostic):
 
     has_projections = True
 
-    tokens: Tensor
-
-    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
-        """Take a CLIP built with QuickGELU, and the prompts by their published names, see `learned`."""
-        super().__init__(model, learned, **options)
-        ids = clip.trimmed(prompts.tokens(self.options["n_ctx"]), at_least=1 + self.options["t_n_ctx"])
-        self.register_buffer("tokens", ids, persistent=False)
-
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
         """Return the file of the prompts learned on `source`; the authors published two of default sizes."""
@@ -99,26 +87,6 @@ class AnomalyCLIP(ObjectAgnostic):
             licence="MIT",
         )
 
-    # --- texts --------------------------------------------------------------------------------------
-
-    @classmethod
-    def words(cls, options: Mapping[str, Any], width: int) -> Shapes:
-        """Return names and shapes of the learned words of the normal and the abnormal prompt."""
-        shape = (1, 1, options["n_ctx"], width)
-        return {"ctx_pos": shape, "ctx_neg": shape}
-
-    @classmethod
-    def sentences(cls, options: Mapping[str, Any]) -> prompts.Sentences:
-        """Return the two prompts."""
-        count = options["n_ctx"]
-        ids = prompts.tokens(count)
-        return {"pos": (ids[:1], count), "neg": (ids[1:], count)}
-
-    def encode_prompts(self) -> Tensor:
-        """Return the unit-length text features (2, D), normal then abnormal; one pair for every object."""
-        text = self.encode_words(self.tokens, torch.cat([self.ctx_pos[0], self.ctx_neg[0]]))
-        return F.normalize(text, dim=-1)
-
     # --- images -------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor) -> Features:
@@ -126,10 +94,10 @@ class AnomalyCLIP(ObjectAgnostic):
         image, patches = self.two_paths(images, self.options["layers"])
         return {"image": F.normalize(image, dim=-1), "patches": F.normalize(patches, dim=-1)}
 
-    def patch_probabilities(self, features: Features, text: Tensor) -> list[Tensor]:
-        """Return each layer's (normal, abnormal) probabilities (B, 2, rows, columns)."""
+    def patch_probabilities(self, features: Features, text: Tensor) -> Tensor:
+        """Return (normal, abnormal) probabilities (B, layers, N, 2)."""
         logits = similarity_logits(features["patches"].float(), text, self.options["temperature"])
-        return [to_grid(layer, self.grid) for layer in logits.softmax(dim=-1).unbind(1)]
+        return logits.softmax(dim=-1)
 
     def image_logits(self, features: Features, text: Tensor) -> Tensor:
         """Return (normal, abnormal) logits (B, 2) of the global features."""
@@ -140,17 +108,14 @@ class AnomalyCLIP(ObjectAgnostic):
         with torch.autocast(features["image"].device.type, enabled=False):
             text = self.text_features()
             scores = self.image_logits(features, text).softmax(dim=-1)[:, 1]
-            abnormal = torch.stack([each[:, 1] for each in self.patch_probabilities(features, text)], dim=1)
-            maps = upsample(abnormal, self.image_size, align_corners=False).sum(dim=1)
+            abnormal = self.patch_probabilities(features, text)[..., 1:]
+            maps = enlarge(abnormal, self.grid, self.image_size).sum(dim=(1, 2))
             return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars."""
         with torch.autocast(features["image"].device.type, enabled=False):
             text = self.text_features()
-            layers = [
-                upsample(each, self.image_size, align_corners=False)
-                for each in self.patch_probabilities(features, text)
-            ]
+            layers = enlarge(self.patch_probabilities(features, text), self.grid, self.image_size).unbind(1)
             image = F.cross_entropy(self.image_logits(features, text), batch.labels.long())
             return {"image": image, **focal_and_dice(layers, batch.masks)}

@@ -84,12 +84,12 @@ class ClipBased(ZeroShotDetector):
         return None
 
     @classmethod
-    def own_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of what this suite trained on `source`."""
+    def own_file(cls, options: Mapping[str, Any], source: str, variant: str = "") -> WeightFile:
+        """Return the file of what this suite trained on `source`, a `variant` in a folder of its own."""
         kind = (
             "" if cls.is_usual(options) else "_".join(as_typed(options[name]) for name in cls.shaping) + "/"
         )
-        folder = f"{cls.__module__.rpartition('.')[2]}/{options['backbone']}/{kind}"
+        folder = f"{cls.__module__.rpartition('.')[2]}{variant}/{options['backbone']}/{kind}"
         return WeightFile(f"{folder}trained_on_{source}.safetensors", trained_here=True)
 
     @classmethod
@@ -151,18 +151,24 @@ class ClipBased(ZeroShotDetector):
         return clip.load(options["backbone"], files["vision"], quick_gelu=quick_gelu)
 
     @classmethod
+    def beside(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """Return the frozen networks that the constructor takes beside CLIP, by its argument."""
+        return {}
+
+    @classmethod
     def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
         """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
         resolved = cls.resolve(options)
         learned = cls.read_learned(files["learned"], resolved) if "learned" in files else None
-        return cls(cls._network(files, resolved), learned, **options)
+        return cls(cls._network(files, resolved), learned, **cls.beside(files, resolved), **options)
 
     @classmethod
     def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
         """Build from CLIP's file with what training begins with."""
         resolved = cls.resolve(options)
         model = cls._network(files, resolved)
-        return cls(model, cls.fresh(resolved, model.state_dict(), seed), **options)
+        learned = cls.fresh(resolved, model.state_dict(), seed)
+        return cls(model, learned, **cls.beside(files, resolved), **options)
 
     @classmethod
     def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:

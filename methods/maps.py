@@ -32,6 +32,12 @@ def upsample(maps: Tensor, size: int | tuple[int, int], *, align_corners: bool) 
     return F.interpolate(maps, size=target, mode="bilinear", align_corners=align_corners)
 
 
+def enlarge(values: Tensor, grid: tuple[int, int], size: int, *, mode: str = "bilinear") -> Tensor:
+    """Enlarge row-major patch values (B, K, N, C) of K maps to (B, K, C, size, size); no corners aligned."""
+    large = F.interpolate(to_grid(values.flatten(0, 1), grid), size=(size, size), mode=mode)
+    return large.unflatten(0, values.shape[:2])
+
+
 @lru_cache(maxsize=16)
 def _smoothing_matrix(length: int, sigma: float) -> Tensor:
     # SciPy's own filter applied to the identity: its kernel, truncation and "reflect" border in one matrix.

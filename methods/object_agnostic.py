@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import learned_prompts as prompts
@@ -31,8 +32,12 @@ class ObjectAgnostic(ClipBased):
     dual: ClassVar[tuple[str, int]] = ("dpam_layer", 1)
     """The option that counts the blocks with two paths, and its value where there is none."""
     shaping: ClassVar[Sequence[str]] = ("depth", "n_ctx", "t_n_ctx")
+    most_words: ClassVar[int] = prompts.MOST_WORDS
+    """Positions that a prompt has for learned words."""
     has_projections: ClassVar[bool] = False
     """Whether published files hold projections that nothing uses."""
+    frozen: ClassVar[tuple[str, ...]] = ("model.",)
+    """How the names of parameters begin that are not learned."""
 
     ctx_pos: nn.Parameter
     ctx_neg: nn.Parameter
@@ -69,8 +74,8 @@ class ObjectAgnostic(ClipBased):
         resolved = super().resolve(options)
         counts = [name for name in resolved if name.startswith("n_ctx")]
         for name in (*counts, "t_n_ctx"):
-            if not 1 <= resolved[name] <= prompts.MOST_WORDS:
-                raise ValueError(f"{name} must lie between 1 and {prompts.MOST_WORDS}, not {resolved[name]}")
+            if not 1 <= resolved[name] <= cls.most_words:
+                raise ValueError(f"{name} must lie between 1 and {cls.most_words}, not {resolved[name]}")
         if resolved["depth"] < 1:
             raise ValueError(f"depth must be at least 1, not {resolved['depth']}")
         return resolved
@@ -142,7 +147,7 @@ class ObjectAgnostic(ClipBased):
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return what is trained and saved, under the published names."""
-        return {name: tensor for name, tensor in self.named_parameters() if not name.startswith("model.")}
+        return {name: tensor for name, tensor in self.named_parameters() if not name.startswith(self.frozen)}
 
     # --- texts --------------------------------------------------------------------------------------
 
@@ -195,3 +200,36 @@ def _named(parts: Mapping[str, nn.Module]) -> list[tuple[str, Tensor]]:
         for part, module in parts.items()
         for name, tensor in module.named_parameters()
     ]
+
+
+class PromptPair(ObjectAgnostic):
+    """A method with AnomalyCLIP's two prompts, `n_ctx` learned words and an ending each; none by itself."""
+
+    tokens: Tensor
+
+    def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
+        """Take a CLIP built with QuickGELU, and the prompts by their published names, see `learned`."""
+        super().__init__(model, learned, **options)
+        ids = clip.trimmed(prompts.tokens(self.options["n_ctx"]), at_least=1 + self.options["t_n_ctx"])
+        self.register_buffer("tokens", ids, persistent=False)
+
+    @classmethod
+    def words(cls, options: Mapping[str, Any], width: int) -> Shapes:
+        """Return names and shapes of the learned words of the normal and the abnormal prompt."""
+        shape = (1, 1, options["n_ctx"], width)
+        return {"ctx_pos": shape, "ctx_neg": shape}
+
+    @classmethod
+    def sentences(cls, options: Mapping[str, Any]) -> prompts.Sentences:
+        """Return the two prompts."""
+        count = options["n_ctx"]
+        ids = prompts.tokens(count)
+        return {"pos": (ids[:1], count), "neg": (ids[1:], count)}
+
+    def pair(self) -> Tensor:
+        """Return the learned words (2, `n_ctx`, W) of the normal and the abnormal prompt."""
+        return torch.cat([self.ctx_pos[0], self.ctx_neg[0]])
+
+    def encode_prompts(self) -> Tensor:
+        """Return the unit-length text features (2, D), normal then abnormal; one pair for every object."""
+        return F.normalize(self.encode_words(self.tokens, self.pair()), dim=-1)

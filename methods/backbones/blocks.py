@@ -91,7 +91,11 @@ def attend(
 
     Pass `value` three times for value-value attention.
     """
-    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return join(block, F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
+
+
+def join(block: ResidualAttentionBlock, mixed: Tensor) -> Tensor:
+    """Return (B, tokens, W): heads (B, heads, tokens, head width) through the block's output projection."""
     return block.attn.out_proj(mixed.transpose(-3, -2).flatten(-2))
 
 

@@ -209,10 +209,19 @@ def preprocess(image: Image.Image, size: int) -> Tensor:
 
     All four CLIP-based papers do this; open_clip's own transform keeps the aspect ratio and crops.
     """
-    pixels = to_tensor(image.resize((size, size), Image.Resampling.BICUBIC))
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
-    deviation = torch.tensor(open_clip.OPENAI_DATASET_STD)[:, None, None]
-    return (pixels - mean) / deviation
+    mean, deviation = _normalisation()
+    return (to_tensor(image.resize((size, size), Image.Resampling.BICUBIC)) - mean) / deviation
+
+
+def pixels(images: Tensor) -> Tensor:
+    """Return the pixels (B, 3, S, S) in [0, 1] that network inputs (B, 3, S, S) were made of."""
+    mean, deviation = (each.to(images) for each in _normalisation())
+    return (images * deviation + mean).clamp(0, 1)
+
+
+def _normalisation() -> tuple[Tensor, Tensor]:
+    means, deviations = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    return torch.tensor(means)[:, None, None], torch.tensor(deviations)[:, None, None]
 
 
 def grid_of(model: open_clip.CLIP, size: int) -> tuple[int, int]:

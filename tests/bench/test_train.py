@@ -26,7 +26,7 @@ from bench.study.train import TrainListener, train
 from datasets.meta import open_dataset
 from tests.bench.conftest import make_mvtec_layout
 
-METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "vcpclip", "faprompt")
+METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt")
 
 
 @pytest.fixture(scope="module")

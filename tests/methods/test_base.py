@@ -70,7 +70,11 @@ def test_every_method_keeps_the_contract(key: str) -> None:
     assert detector.title
     assert detector.__doc__
     assert detector.defaults["image_size"] > 0
-    for options in [*detector.presets.values(), *detector.target_options.values()]:
+    sets = [*detector.target_options.values()]
+    for name in detector.presets:
+        rules = detector.preset(name)
+        sets += [{**rules.options, **given} for given in ({}, *(rules.target_options or {}).values())]
+    for options in sets:
         assert detector.resolve(options).keys() == detector.defaults.keys()
     if detector.sources is not None:
         assert "*" in detector.sources

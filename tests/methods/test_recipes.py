@@ -43,6 +43,14 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
         },
         "mosaic": {},
     },
+    # Crane: the official reproduce.sh.
+    "crane": {
+        **LINE,
+        "epochs": {"mvtec": 5, "visa": 5},
+        "betas": (0.6, 0.999),
+        "losses": {"focal": 2.0, "dice": 2.0, "image": 0.2},
+        "mosaic": {},
+    },
     # AdaCLIP: AdamW with torch's own weight decay, one image a step.
     "adaclip": {
         "epochs": {"mvtec+cvc_colondb": 5, "visa+cvc_clinicdb": 5},

@@ -78,12 +78,12 @@ def _infer(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> d
     with torch.no_grad():
         text = detector.text_features()
         prediction = detector.score(features, ["anything"] * len(features["image"]))
-        similarity = [layer[:, 1] for layer in detector.patch_probabilities(features, text)]
+        similarity = detector.patch_probabilities(features, text)[..., 1].unflatten(-1, detector.grid)
     return {
         "text_features": text,
         "image_features": features["image"],
         "patch_features": features["patches"],
-        "patch_similarity": torch.stack(similarity, dim=1),
+        "patch_similarity": similarity,
         "image_scores": prediction.scores,
         "anomaly_maps": prediction.maps,
     }
@@ -114,13 +114,13 @@ def _train(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> d
         total.backward()
         if step == 0:
             gradients = {name: tensor.grad for name, tensor in learned.items()}
-            got |= {f"grad_{name}": value for name, value in _stacked(gradients).items()}
+            got |= {f"grad_{name}": value for name, value in stacked(gradients).items()}
         optimiser.step()
     assert np.isfinite(golden.arrays["losses"]).all()
-    return got | _stacked(learned) | {"losses": torch.stack(losses)}
+    return got | stacked(learned) | {"losses": torch.stack(losses)}
 
 
-def _stacked(named: dict[str, Any]) -> dict[str, Tensor]:
+def stacked(named: dict[str, Any]) -> dict[str, Tensor]:
     deep = [tensor for name, tensor in named.items() if name.startswith("compound_prompts_text.")]
     found = {name: named[name].detach().clone() for name in ("ctx_pos", "ctx_neg")}
     return found | {"compound_prompts_text": torch.stack(deep).detach().clone()}
