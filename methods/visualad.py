@@ -36,7 +36,6 @@ _SHA256 = {
 }
 _CLIPS = {"ViT-L-14-336": "ViT-L/14@336px"}  # as published files call them
 _POSITIONS = 1536  # patches that an SCA has positions for
-_DINOV2 = [name for name, each in dinov2.VARIANTS.items() if each.second and not each.registers]
 _FIRST = 3  # tokens ahead of the patches: anomaly, normal, class
 
 
@@ -156,8 +155,9 @@ class VisualAD(ClipBased):
 
     @classmethod
     def network(cls, options: Mapping[str, Any]) -> ModuleType:
-        """Return the room that knows the option `backbone`: that of DINOv2 or of CLIP."""
-        return dinov2 if options["backbone"] in _DINOV2 else clip
+        """Return the room that knows the option `backbone`: that of DINOv2, without registers, or of CLIP."""
+        variant = dinov2.VARIANTS.get(options["backbone"])
+        return dinov2 if variant and variant.second and not variant.registers else clip
 
     @classmethod
     def _network(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> Any:

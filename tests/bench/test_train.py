@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from bench.study.train import TrainListener, train
 from datasets.meta import open_dataset
 from tests.bench.conftest import make_mvtec_layout
 
-METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt")
+METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt", "visualad")
+AS = {"visualad": "mvtec"}
+"""Method -> what the source is taken for, where the recipe makes one epoch of any other."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,9 @@ JobMaker = Callable[..., TrainJob]
 @pytest.fixture
 def job_for(weights: Path, data: Path) -> JobMaker:
     def job(method: str, *, seed: int = 111, source: Path = data) -> TrainJob:
-        return make_job(MethodRequest(method, "mini"), [open_dataset(source)], seed, Library(weights, sha256))
+        folder = open_dataset(source)
+        folder = replace(folder, key=AS.get(method, folder.key))
+        return make_job(MethodRequest(method, "mini"), [folder], seed, Library(weights, sha256))
 
     return job
 

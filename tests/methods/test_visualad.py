@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from methods import states
-from methods.backbones import clip
+from methods.backbones import clip, dinov2
 from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.fill import filled
@@ -290,6 +290,8 @@ def test_what_a_file_says_beside_is_passed_over(files: dict[str, Path], tmp_path
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": -0.1}, "dropout"),
         ({"backbone": "ViT-L"}, "ViT-L"),
+        ({"backbone": "dinov2_vitb14_reg4"}, "reg4"),
+        ({"backbone": "dino_vitbase8"}, "vitbase8"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> None:
@@ -312,6 +314,48 @@ def _learned(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _mini_state() -> dict[str, torch.Tensor]:
     return {name: torch.zeros(tensor.shape) for name, tensor in clip.blank("mini").items()}
+
+
+@pytest.fixture
+def small_dino(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return options for a small DINOv2, which takes the true one's name."""
+    monkeypatch.setitem(dinov2.VARIANTS, "dinov2_vitl14", dinov2.Variant(64, 4, 2, grid=5))
+    return {**VisualAD.presets["dinov2"], "image_size": 84, "layers": (2, 4)}
+
+
+def test_dinov2_takes_the_place_of_clip(small_dino: dict[str, Any], tmp_path: Path) -> None:
+    paths = {"vision": tmp_path / "dino.pth", "learned": tmp_path / "own.pth"}
+    VisualAD.write_untrained(paths, small_dino, seed=4)
+    assert "mask_token" in states.read(paths["vision"])
+    detector = VisualAD.load(paths, **small_dino)
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 100, 3), dtype=np.uint8))
+    image = detector.preprocess(picture)
+    pixels = np.asarray(picture.resize((84, 84), Image.Resampling.BICUBIC)) / 255
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+    np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), (pixels - mean) / deviation, atol=1e-5)
+    maps = maps_of(detector, image[None])
+    assert maps.shape == (1, 84, 84)
+    with torch.no_grad():
+        detector.own.normal_token.mul_(-1)
+    assert (maps_of(detector, image[None]) - maps).abs().max() > 1e-4
+    begun = VisualAD.begin({"vision": paths["vision"]}, seed=5, **small_dino)
+    assert torch.equal(begun.learned()["ln_post_weight"], begun.model.norm.weight)
+    mask = torch.zeros(1, 84, 84, dtype=torch.uint8)
+    terms = begun.loss({"images": image[None]}, TrainingBatch(["x"], torch.zeros(1), mask))
+    sum(terms.values()).backward()
+    assert all(parameter.grad is not None for parameter in begun.learned().values())
+    assert all(parameter.grad is None for parameter in begun.model.parameters())
+    with pytest.raises(ValueError, match="multiples of 14"):
+        VisualAD(detector.model, detector.learned(), **{**small_dino, "image_size": 90})
+    with pytest.raises(ValueError, match=r"layers \[5\]"):
+        VisualAD(detector.model, detector.learned(), **{**small_dino, "layers": (2, 5)})
+
+
+def test_dinov2_is_to_be_trained() -> None:
+    options = VisualAD.resolve(VisualAD.presets["dinov2"])
+    files = VisualAD.files(options, "visa")
+    assert files["vision"] == dinov2.file("dinov2_vitl14")
+    assert files["learned"].trained_here and "dinov2_vitl14/" in files["learned"].name
 
 
 def test_files_say_what_they_were_trained_on() -> None:

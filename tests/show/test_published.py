@@ -58,7 +58,7 @@ def test_every_published_file_is_read_and_its_datasets_are_known(name: str) -> N
     assert {group.title for group in results.groups} <= {"Industrial", "Medical"}
     for group in results.groups:
         for dataset in group.datasets:
-            assert dataset.key.islower() or dataset.key in {"COVID-19", "Kvasir", "Endo"}, dataset
+            assert dataset.key.islower() or dataset.key in {"COVID-19", "Kvasir", "Endo", "KSDD2"}, dataset
 
 
 def test_an_average_over_a_row_that_is_not_printed_is_partial() -> None:
