@@ -20,7 +20,7 @@ from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import ClipBased, Shapes, blank
 from methods.fill import filled
-from methods.learning import Recipe, Stage, dice, focal, state_of
+from methods.learning import Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import (
     ABNORMAL_STATES,
@@ -151,7 +151,7 @@ class AdaCLIP(ClipBased):
         self.tensors = nn.ParameterDict(
             {name.replace(".", "/"): learned[name].detach().float().clone() for name in names}
         )
-        self._texts: tuple[object, TextPairs] | None = None
+        self._texts = TextPairs(self._pair, self._text_prompts)
 
     # --- options and files --------------------------------------------------------------------------
 
@@ -303,17 +303,12 @@ class AdaCLIP(ClipBased):
         dynamic = self.dynamic_tokens("text", unprompted)
         if dynamic is not None:
             return self._encode_texts(names, dynamic)
-        prompts = [tensor for name, tensor in self.learned().items() if "text_prompter" in name]
-        if torch.is_grad_enabled() and any(prompt.requires_grad for prompt in prompts):
-            return self._encode_texts(names, None)
-        state = state_of(prompts)
-        if self._texts is None or self._texts[0] != state:
-            self._texts = state, TextPairs(self._kept)
-        return self._texts[1](names, self.positions)
+        return self._texts(names, self.positions)
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def _kept(self, name: str) -> Tensor:
+    def _text_prompts(self) -> list[Tensor]:
+        return [tensor for name, tensor in self.learned().items() if "text_prompter" in name]
+
+    def _pair(self, name: str) -> Tensor:
         with torch.autocast(self.positions.device.type, enabled=False):
             return self._encode_texts([name], None)[0]
 

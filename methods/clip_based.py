@@ -80,7 +80,10 @@ class ClipBased(ZeroShotDetector):
 
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile | None:
-        """Return the file of what is learned on `source` with these options; None if nothing is."""
+        """Return the file of what is learned on `source` with these options; None if nothing is.
+
+        Where it is several, `files` has the others under roles that begin with `learned`.
+        """
         return None
 
     @classmethod
@@ -159,7 +162,8 @@ class ClipBased(ZeroShotDetector):
     def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
         """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
         resolved = cls.resolve(options)
-        learned = cls.read_learned(files["learned"], resolved) if "learned" in files else None
+        parts = [cls.read_learned(path, resolved) for role, path in files.items() if _is_learned(role)]
+        learned = {name: tensor for part in parts for name, tensor in part.items()} if parts else None
         return cls(cls._network(files, resolved), learned, **cls.beside(files, resolved), **options)
 
     @classmethod
@@ -176,8 +180,9 @@ class ClipBased(ZeroShotDetector):
         resolved = cls.resolve(options)
         if "vision" in paths:
             cls.network(resolved).write_untrained(resolved["backbone"], paths["vision"], seed)
-        if "learned" in paths:
-            cls.write_learned(paths["learned"], resolved, seed)
+        for role, path in paths.items():
+            if _is_learned(role):
+                cls.write_learned(path, resolved, seed)
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return what is trained and saved, under the published names."""
@@ -199,6 +204,10 @@ class ClipBased(ZeroShotDetector):
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Return the un-normalised embeddings (n, E) of sentences, float32."""
         return clip.encode_text(self.model, sentences)
+
+
+def _is_learned(role: str) -> bool:
+    return role.startswith("learned")
 
 
 def blank(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -1,11 +1,13 @@
 """Prompt ensembles: sentences about a normal and an abnormal object, and their averaged text features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from methods.learning import state_of
 
 # The states and templates that several papers took over from WinCLIP and VAND (April-GAN).
 NORMAL_STATES = (
@@ -57,26 +59,46 @@ def mean_feature(embeddings: Tensor, *, normalise_each: bool) -> Tensor:
 class TextPairs:
     """The (normal, abnormal) text features of objects, computed once per name and kept."""
 
-    def __init__(self, pair: Callable[[str], Tensor]) -> None:
-        """`pair` computes the features (2, D) of one object's name."""
-        self._pair = pair
+    def __init__(
+        self, pair: Callable[[str], Tensor], learned: Callable[[], Iterable[Tensor]] = lambda: ()
+    ) -> None:
+        """`pair` computes the features (2, D) of one object's name; `learned` says what they depend on.
+
+        When that has changed they are computed anew; while it is trained, each time and with gradients.
+        """
+        self._pair, self._learned = pair, learned
         self._known: dict[str, Tensor] = {}
+        self._state: object = None
 
     def __call__(self, names: Sequence[str], like: Tensor) -> Tensor:
         """Return (B, 2, D), float32, on the device of `like`, for the names of B images."""
+        learned, known = list(self._learned()), self._known
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned):
+            known = {name: self._pair(name).float() for name in dict.fromkeys(names)}
+        elif self._state != (state := state_of(learned)):
+            self._state = state
+            known.clear()
         for name in dict.fromkeys(names):
-            if name not in self._known:
-                self._known[name] = self._pair(name).float()
-        return torch.stack([self._known[name] for name in names]).to(like.device)
+            if name not in known:
+                with torch.inference_mode(False), torch.no_grad():
+                    known[name] = self._pair(name).float()
+        return torch.stack([known[name] for name in names]).to(like.device)
 
 
 def ensemble_texts(
-    ensemble: PromptEnsemble, encode: Callable[[Sequence[str]], Tensor], *, normalise_each: bool = True
+    ensemble: PromptEnsemble,
+    encode: Callable[[Sequence[str]], Tensor],
+    *,
+    normalise_each: bool = True,
+    learned: Callable[[], Iterable[Tensor]] = lambda: (),
 ) -> TextPairs:
-    """Return the text features of an ensemble: `encode`d sentences (n, D), each state's averaged."""
+    """Return the text features of an ensemble: `encode`d sentences (n, D), each state's averaged.
+
+    `learned` is as for `TextPairs`.
+    """
 
     def pair(name: str) -> Tensor:
         groups = ensemble.sentences(name)
         return torch.stack([mean_feature(encode(group), normalise_each=normalise_each) for group in groups])
 
-    return TextPairs(pair)
+    return TextPairs(pair, learned)

@@ -96,7 +96,10 @@ def _method(card: Card) -> str:
     facts.append(("trainable", f"run_bench.py train --methods {card.key} --source D" if card.learns else ""))
     facts += [(f"selected on ({source})", " ".join(names)) for source, names in card.selected_on.items()]
     facts += [(f"on {target}", _settings(options)) for target, options in card.target_options.items()]
-    facts += [(f"preset {name}", _settings(options)) for name, options in card.presets.items()]
+    facts += [
+        (f"preset {name}", _settings(options) or "the same options; other sources or another recipe")
+        for name, options in card.presets.items()
+    ]
     facts += [(name, str(COMPUTED)) for name in card.computed]
     facts.append(("file", "" if registry.file_digest(card.key) is None else str(card.path)))
     options = [(each.name, as_typed(each.default), _allowed(each), each.meaning) for each in card.options]

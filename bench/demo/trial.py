@@ -14,7 +14,7 @@ from bench.demo.untrained import write_untrained
 from bench.run.protocol import MethodRequest, setup
 from datasets.images import read_image
 from datasets.samples import Folder
-from methods.base import Prediction, ZeroShotDetector
+from methods.base import Prediction, ZeroShotDetector, joined
 
 # One float32 rounding per operation: what another batch shape may change, and no more.
 _BATCH_TOLERANCE = 1e-4
@@ -69,7 +69,17 @@ def _pictures(model: ZeroShotDetector, folders: Sequence[Folder]) -> tuple[Tenso
     return torch.stack(tensors[:8]), prompts[:8]
 
 
-def _ask(model: ZeroShotDetector, images: Tensor, prompts: Sequence[str]) -> Prediction:
+def _ask(model: ZeroShotDetector, images: Tensor, prompts: Sequence[str], at_once: int = 8) -> Prediction:
+    """Return the answers for images, `at_once` in a batch, with the scores that they have as a class."""
+    parts = [
+        _ask_batch(model, images[start : start + at_once], prompts[start : start + at_once])
+        for start in range(0, len(images), at_once)
+    ]
+    answer = joined(parts)
+    return answer._replace(scores=model.finish(answer.also)) if model.class_normalised else answer
+
+
+def _ask_batch(model: ZeroShotDetector, images: Tensor, prompts: Sequence[str]) -> Prediction:
     if model.privileged:
         size = model.image_size
         model.reveal(torch.zeros(len(images)), torch.zeros(len(images), size, size, dtype=torch.uint8))
@@ -105,9 +115,7 @@ def _contract(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> li
     if all(finding.ok is not False for finding in findings[:3]):
         findings += [
             _same("deterministic", answer, _ask(model, images, prompts), 0.0),
-            _same(
-                "batch of 1 as batch of all", answer, _one_by_one(model, images, prompts), _BATCH_TOLERANCE
-            ),
+            _same("batch of 1 as batch of all", answer, _ask(model, images, prompts, 1), _BATCH_TOLERANCE),
             _same("order of images", answer, _reversed(model, images, prompts), _BATCH_TOLERANCE),
         ]
     other = _ask(model, images, ["zebra"] * count)
@@ -126,11 +134,6 @@ def _same(what: str, one: Prediction, other: Prediction, tolerance: float) -> Fi
         float((one.maps - other.maps).abs().max()),
     )
     return Finding(what, deviation <= tolerance, f"largest difference {deviation:.2g}")
-
-
-def _one_by_one(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:
-    parts = [_ask(model, image[None], [prompt]) for image, prompt in zip(images, prompts, strict=True)]
-    return Prediction(torch.cat([part.scores for part in parts]), torch.cat([part.maps for part in parts]))
 
 
 def _reversed(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:

@@ -112,11 +112,12 @@ def _canonical(request: MethodRequest) -> MethodRequest:
         for options in rules.values()
         for name in options
     }
-    base_options = request.options(None)
+    wanted = request.options(None), replace(request.rules, options={})
     for preset in (None, *detector.presets):
-        same = MethodRequest(request.key, preset).options(None) == base_options
+        plain = MethodRequest(request.key, preset)
+        same = (plain.options(None), replace(plain.rules, options={})) == wanted
         if same and not fixed_elsewhere & set(request.overrides):
-            return MethodRequest(request.key, preset)
+            return plain
     below = MethodRequest(request.key, request.preset).options(None)
     needed = {
         name: value

@@ -41,6 +41,17 @@ def test_a_request_is_spelt_in_one_way() -> None:
     assert both.variant in {"no-local-evidence,sigma=0.0", "no-local-evidence,sigma=0"}
 
 
+def test_a_preset_that_changes_no_option_keeps_its_name() -> None:
+    (plain,) = parse_methods(["aaclip"], {})
+    (usual,) = parse_methods(["aaclip:usual-sources"], {})
+    assert (plain.variant, usual.variant) == (None, "usual-sources")
+    sources = [
+        str(protocol_source(request, target)) for request in (plain, usual) for target in ("btad", "visa")
+    ]
+    assert sources == ["visa", "mvtec", "mvtec", "mvtec"]
+    assert str(protocol_source(usual, "mvtec")) == "visa"
+
+
 def test_an_explicit_option_wins_over_what_the_paper_uses_on_a_target() -> None:
     (plain,) = parse_methods(["tipsomaly"], {})
     assert plain.options("headct")["prompt_type"] == "medical"

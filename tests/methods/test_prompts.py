@@ -75,3 +75,25 @@ def test_text_features_are_computed_once_per_name(dtype: torch.dtype) -> None:
     assert asked == ["nut", "cable"]
     assert torch.equal(pairs(["cable"], like), first[1:2])
     assert asked == ["nut", "cable"]
+
+
+def test_what_learned_tensors_make_is_kept_until_they_change() -> None:
+    weight, asked = torch.nn.Parameter(torch.ones(3)), []
+
+    def pair(name: str) -> Tensor:
+        asked.append(name)
+        return torch.stack([weight, 2 * weight])
+
+    pairs, like = TextPairs(pair, lambda: [weight]), torch.zeros(1)
+    with torch.inference_mode():
+        pairs(["nut"], like)
+        pairs(["nut"], like)
+    assert asked == ["nut"]
+    # Whoever trains them gets gradients, anew each time; what was kept stays for the others.
+    assert pairs(["nut", "nut"], like).requires_grad
+    pairs(["nut", "nut"], like).sum().backward()
+    assert asked == ["nut"] * 3 and weight.grad is not None
+    weight.requires_grad_(False)
+    assert not pairs(["nut"], like).requires_grad and asked == ["nut"] * 3
+    weight.mul_(2)
+    assert pairs(["nut"], like)[0, 1].tolist() == [4.0] * 3

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from methods.learning import Cosine, Recipe, Stage
+from methods.learning import Cosine, Milestones, Recipe, Stage
 from methods.registry import find, keys
 
 LINE = {
@@ -73,6 +73,33 @@ PAPERS: Mapping[str, Mapping[str, Any]] = {
 }
 
 WHOLE: Mapping[str, Recipe] = {
+    # AA-CLIP: train.py; the rate of the second stage is halved twice, after steps, not epochs.
+    "aaclip": Recipe(
+        stages=(
+            Stage(
+                name="text",
+                learns=("text_adapter.*",),
+                epochs=5,
+                batch_size=16,
+                learning_rate=1e-5,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice_normal": 1.0, "dice_abnormal": 1.0, "orthogonal": 0.1},
+                augments=True,
+            ),
+            Stage(
+                name="image",
+                learns=("image_adapter.*",),
+                epochs=20,
+                batch_size=2,
+                learning_rate=5e-4,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice_normal": 1.0, "dice_abnormal": 1.0, "image": 1.0},
+                schedule=Milestones((16_000, 32_000), 0.5),
+                augments=True,
+            ),
+        ),
+        seed=111,
+    ),
     # VCP-CLIP: train.py and train.sh; Adam moves the logarithms of the two temperatures faster.
     "vcpclip": Recipe(
         stages=(
