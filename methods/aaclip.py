@@ -199,7 +199,7 @@ class AAClip(ClipBased):
         part = next((each for each in _PARTS if isinstance(content, dict) and each in content), None)
         if part is None:
             return super().read_learned(path, options)
-        state = states.unwrap(states.flat({part: content[part]}, [part]), "", path)
+        state = states.unwrap(states.flat({part: content[part]}), "", path)
         shapes = cls.learned_shapes(options, clip.blank(options["backbone"]))
         own = {name: shape for name, shape in shapes.items() if name.startswith(f"{part}.")}
         states.check(state, blank(own), path)
