@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, printable, unknown
 from methods import registry
 
 VERBS = {
@@ -104,10 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         expected = isinstance(error, (BenchError, OSError, ValueError))
         kind = "" if expected else f"{type(error).__name__}: "
-        print(
-            f"error: {kind}{error}" + ("" if debug or expected else "  (--debug shows where)"),
-            file=sys.stderr,
-        )
+        more = "" if debug or expected else "  (--debug shows where)"
+        print(f"error: {kind}{printable(str(error))}{more}", file=sys.stderr)
         return 2 if expected else 1
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,21 @@ def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, Any]]) 
 
 
 def parse_source(text: str | None) -> Source | None:
-    """Return the source that `--source` names."""
+    """Return the source that `--source` names: by keys, other names of the catalog, or own folders."""
     try:
-        return Source.parse(text) if text else None
+        named = Source.parse(text) if text else None
     except ValueError as error:
         raise BenchError(f"--source: {error}") from error
+    return named and replace(named, datasets=tuple(map(_source_key, named.datasets)))
+
+
+def _source_key(word: str) -> str:
+    if "/" in word or Path(word).is_dir():
+        return own_key(Path(word))
+    try:
+        return find(word).key
+    except KeyError:
+        return word  # an own folder by its key
 
 
 def cell_store(results: Path) -> CellStore:

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.errors import BenchError
-from bench.store.predictions import MARKER, printable
+from bench.errors import BenchError, printable
+from bench.store.predictions import MARKER
 from datasets.files import IMAGE_SUFFIXES, is_image
 
 _KNOWN = " ".join(sorted(IMAGE_SUFFIXES))
@@ -89,9 +89,10 @@ def _pictures(paths: list[Path], out: Path) -> Iterator[Path]:
     for path in paths:
         if path.is_file():
             yield path
-        elif not path.is_dir():
+            continue
+        if not path.is_dir():
             raise BenchError(f"no such image or folder: {path}")
-        elif _place(path) == _place(out):
+        if _place(path) == _place(out):
             raise BenchError(f"--out {out} holds the pictures themselves; choose another folder")
         for folder, folders, names in os.walk(path, onerror=_stop):
             if MARKER in names or _place(Path(folder)) == _place(out):
@@ -112,4 +113,4 @@ def _place(path: Path) -> Path:
 
 
 def _stop(error: OSError) -> None:
-    say([f"passed over: {printable(error)}"])
+    say([f"passed over: {printable(str(error))}"])

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.cli.common import add_methods_path, add_options, add_roots, cell_store, parse_pairs
+from bench.cli.common import add_methods_path, add_options, add_roots, cell_store, parse_pairs, parse_source
 from bench.cli.pictures import Classes, say
 from bench.cli.progress import progress
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 from bench.predict import Answer, LoadedMethod, Picture, load_request
 from bench.run.machine import choose_device
 from bench.run.planner import Library
@@ -25,7 +25,7 @@ from bench.run.protocol import parse_methods
 from bench.run.threshold import Threshold, threshold_from
 from bench.store.atomic import write_atomically
 from bench.store.digests import DigestCache
-from bench.store.predictions import Predictions, printable
+from bench.store.predictions import Predictions
 from datasets.files import sha256_of
 
 EXAMPLES = """\
@@ -77,7 +77,7 @@ def main(parsed: argparse.Namespace) -> int:
     wanted = Classes(parsed.classes).name(parsed.pictures, parsed.out)
     (request,) = parse_methods([parsed.method], parse_pairs(parsed.set, "--set"))
     library = Library(parsed.weights_root, DigestCache())
-    detect = load_request(request, library, choose_device(parsed.device), source=parsed.source)
+    detect = load_request(request, library, choose_device(parsed.device), source=parse_source(parsed.source))
     threshold = _threshold(parsed, detect)
     say(_remarks(detect, threshold))
     writer = _Writer(parsed, detect, wanted, threshold)
@@ -137,7 +137,7 @@ class _Writer:
     ) -> None:
         self._threshold = threshold
         self._digests = {path: _digest(path) for path, _ in wanted}
-        self._paths = {(printable(path), name): path for path, name in wanted}
+        self._paths = {(printable(str(path)), name): path for path, name in wanted}
         identity = {**detect.identity, "threshold": threshold and [threshold.value, threshold.said]}
         if detect.transductive:  # a score depends on the others
             identity["pictures"] = sorted([name, self._digests[path]] for path, name in wanted)
@@ -147,7 +147,7 @@ class _Writer:
     def run(self, detect: LoadedMethod, wanted: list[tuple[Path, str]], batch_size: int) -> int:
         """Score what has no row yet; returns how many pictures failed."""
         here = {(row["image"], row["object"]) for row in self._folder.rows if self._is_here(row)}
-        todo = [(path, name) for path, name in wanted if (printable(path), name) not in here]
+        todo = [(path, name) for path, name in wanted if (printable(str(path)), name) not in here]
         if len(todo) < len(wanted):
             say([f"{len(wanted) - len(todo)} of {len(wanted)} pictures have their answers here already"])
             for row in self._folder.rows:
@@ -172,7 +172,7 @@ class _Writer:
     def _write(self, answer: Answer) -> None:
         path = Path(str(answer.picture))
         stem = self._folder.stem(path)
-        row: dict[str, object] = {"image": printable(path), "object": answer.name, "score": answer.score}
+        row: dict[str, object] = {"image": printable(str(path)), "object": answer.name, "score": answer.score}
         verdict = ""
         if self._threshold and answer.score is not None:
             row["verdict"] = verdict = self._threshold.verdict(answer.score)
@@ -185,7 +185,7 @@ class _Writer:
         )
         self._folder.add(row)
         self._new += 1
-        _show(printable(path), answer.score, verdict)
+        _show(printable(str(path)), answer.score, verdict)
 
     def _is_here(self, row: Mapping[str, str]) -> bool:
         path = self._paths.get((row["image"], row["object"]))

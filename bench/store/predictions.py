@@ -17,13 +17,6 @@ TABLE = "scores.csv"
 _LONGEST_STEM = 200  # bytes; a file name may have 255
 
 
-def printable(text: object) -> str:
-    """Return text with control characters, line breaks and what is not UTF-8 escaped."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(text)
-    )
-
-
 class Predictions:
     """The answers of one call, and of the same call interrupted before."""
 

@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from bench.cli import VERBS, main
+from bench.cli.common import parse_source
+from bench.cli.pictures import Classes
 from bench.demo.standin import stand_in_folders
+from bench.errors import BenchError
 from bench.run.protocol import parse_methods
 from bench.store.cells import CellStore
 from datasets.catalog import CATALOG
+from datasets.meta import own_key
 from methods import registry
 from tests.bench.conftest import make_mvtec_layout
 
@@ -306,3 +310,21 @@ def test_list_shows_the_address_it_speaks_of(run: Any, capsys: pytest.CaptureFix
     assert "467 normal, 1258 anomalous" in shown
     assert run("list", "dagm") == 0
     assert "test: 6996 normal, 1054 anomalous; balanced: 2100 normal" in capsys.readouterr().out
+
+
+def test_a_source_is_named_as_a_dataset_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    own = own_key(tmp_path / "mine")
+    for text in ("mine", "./mine", str(tmp_path / "mine"), own):
+        assert str(parse_source(text)) == own
+    assert str(parse_source("MVTec+mine~7")) == f"mvtec+{own}~7"
+    assert parse_source(None) is None
+    with pytest.raises(BenchError, match="--source: 'mvtec~x' names no source"):
+        parse_source("mvtec~x")
+
+
+def test_a_picture_by_its_path_is_not_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").touch()
+    assert Classes([]).name([tmp_path / "a.png"], tmp_path / "out") == [(tmp_path / "a.png", "object")]
+    assert capsys.readouterr().err == ""
