@@ -14,10 +14,11 @@ from bench.demo.untrained import write_untrained
 from bench.run.protocol import MethodRequest, setup
 from datasets.images import read_image
 from datasets.samples import Folder
-from methods.base import Prediction, ZeroShotDetector, joined
+from methods.base import Features, LoadedSet, Prediction, ZeroShotDetector, joined
 
 # One float32 rounding per operation: what another batch shape may change, and no more.
 _BATCH_TOLERANCE = 1e-4
+_MUCH, _SOME = 1 << 30, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,9 @@ def _contract(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> li
         Finding("maps differ between images", _vary(answer.maps), "" if _vary(answer.maps) else "all equal"),
     ]
     if all(finding.ok is not False for finding in findings[:3]):
-        findings += [
-            _same("deterministic", answer, _ask(model, images, prompts), 0.0),
-            _same("batch of 1 as batch of all", answer, _ask(model, images, prompts, 1), _BATCH_TOLERANCE),
-            _same("order of images", answer, _reversed(model, images, prompts), _BATCH_TOLERANCE),
-        ]
+        findings.append(_same("deterministic", answer, _ask(model, images, prompts), 0.0))
+        together = _as_one_set if model.transductive else _each_by_itself
+        findings += together(model, images, prompts, answer)
     other = _ask(model, images, ["zebra"] * count)
     uses = not torch.equal(other.scores, answer.scores) or not torch.equal(other.maps, answer.maps)
     findings.append(Finding("class names", None, "used" if uses else "not used"))
@@ -128,17 +127,56 @@ def _vary(maps: Tensor) -> bool:
     return bool((maps != maps[0]).any())
 
 
-def _same(what: str, one: Prediction, other: Prediction, tolerance: float) -> Finding:
-    deviation = max(
-        float((one.scores - other.scores).abs().max()),
-        float((one.maps - other.maps).abs().max()),
-    )
+def _each_by_itself(
+    model: ZeroShotDetector, images: Tensor, prompts: list[str], answer: Prediction
+) -> list[Finding]:
+    turned = _turned(_ask(model, images.flip(0), prompts[::-1]))
+    return [
+        _same("batch of 1 as batch of all", answer, _ask(model, images, prompts, 1), _BATCH_TOLERANCE),
+        _same("order of images", answer, turned, _BATCH_TOLERANCE),
+    ]
+
+
+def _as_one_set(
+    model: ZeroShotDetector, images: Tensor, prompts: list[str], answer: Prediction
+) -> list[Finding]:
+    """Judge the set encoded in batches of 1 and of all, in both orders, with much and little memory."""
+    with torch.inference_mode():
+        rows = [model.encode(image[None]) for image in images]
+        features = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        backwards = {name: tensor.flip(0) for name, tensor in features.items()}
+        left_out = model.unsettled(LoadedSet(features))
+
+        def judged(features: Features, budget: int) -> Prediction:
+            return joined(list(model.judge(LoadedSet(features, budget), prompts[0])))
+
+        others = {
+            "encoded by 1 as all at once": judged(features, _MUCH),
+            "order of images": _turned(_ask(model, images.flip(0), prompts)),
+            "order of images encoded by 1": _turned(judged(backwards, _MUCH)),
+            **{f"with {budget:,} bytes of memory": judged(features, budget) for budget in (_SOME, 0)},
+        }
+    findings = [_same(what, answer, other, _BATCH_TOLERANCE, left_out) for what, other in others.items()]
+    if left_out:
+        which = ", ".join(str(index + 1) for index in left_out)
+        findings.append(Finding("image scores not compared", None, f"a rounding changes those of {which}"))
+    return findings
+
+
+def _same(
+    what: str, one: Prediction, other: Prediction, tolerance: float, left_out: Sequence[int] = ()
+) -> Finding:
+    """Compare two answers; the scores of the images `left_out` (from 0) are not."""
+    compared = [index for index in range(len(one.scores)) if index not in left_out]
+    pairs = [(one.scores[compared], other.scores[compared]), (one.maps, other.maps)]
+    pairs += [(one.also[name], other.also[name]) for name in one.also]
+    deviation = max(float((a - b).abs().max()) for a, b in pairs if len(a))
     return Finding(what, deviation <= tolerance, f"largest difference {deviation:.2g}")
 
 
-def _reversed(model: ZeroShotDetector, images: Tensor, prompts: list[str]) -> Prediction:
-    answer = _ask(model, images.flip(0), prompts[::-1])
-    return Prediction(answer.scores.flip(0), answer.maps.flip(0))
+def _turned(answer: Prediction) -> Prediction:
+    also = {name: values.flip(0) for name, values in answer.also.items()}
+    return Prediction(answer.scores.flip(0), answer.maps.flip(0), also)
 
 
 def report(request: MethodRequest, findings: Sequence[Finding]) -> str:

@@ -83,9 +83,10 @@ def test_prepare_and_check(run: Any, standins: Path, capsys: pytest.CaptureFixtu
 
 
 def test_try_prints_a_report(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("try", "--methods", "chance") == 0
+    assert run("try", "--methods", "chance", "musc") == 0
     report = capsys.readouterr().out
     assert "batch of 1 as batch of all" in report
+    assert "encoded by 1 as all at once" in report
     assert "FAILED" not in report
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.demo.trial import try_method
 from bench.results import frame, read
 from bench.run.execute import execute
 from bench.run.features import FeatureCache
@@ -108,6 +109,55 @@ def test_a_few_loose_images_are_one_set() -> None:
     )
     turned = Odd()(images.flip(0), ["a"] * 5)
     torch.testing.assert_close(turned.maps.flip(0), answer.maps)
+
+
+class First(Odd):
+    """Depends on which image is given first."""
+
+    def judge(self, images: ImageSet, prompt: str) -> Iterator[Prediction]:
+        maps = images.features(range(len(images)))["grey"]
+        yield Prediction(maps.mean(dim=(1, 2)), maps - maps[0])
+
+
+class Hasty(Odd):
+    """Leaves out images where memory is short."""
+
+    def judge(self, images: ImageSet, prompt: str) -> Iterator[Prediction]:
+        for answer in super().judge(images, prompt):
+            yield answer if images.budget else answer._replace(maps=answer.maps + 1)
+
+
+class Jumpy(Odd):
+    """Whose second picture's score rests on a rounding."""
+
+    def judge(self, images: ImageSet, prompt: str) -> Iterator[Prediction]:
+        whole = joined(list(super().judge(images, prompt)))
+        jump = torch.tensor([float(index == 1) for index in range(len(images))])
+        yield whole._replace(scores=whole.scores + (jump if images.budget else 0))
+
+    def unsettled(self, images: ImageSet) -> list[int]:
+        return [1, len(images) - 2]
+
+
+@pytest.mark.parametrize(
+    ("method", "failed"),
+    [
+        (Odd, set()),
+        (First, {"order of images", "order of images encoded by 1"}),
+        (Hasty, {"with 0 bytes of memory"}),
+        (Jumpy, set()),
+    ],
+)
+def test_try_asks_the_whole_set(
+    method: type[ZeroShotDetector], failed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MethodRequest, "detector", method)
+    findings = {each.what: each for each in try_method(MethodRequest("chance"), tmp_path)}
+    assert {what for what, each in findings.items() if each.ok is False} == failed
+    assert "batch of 1 as batch of all" not in findings
+    assert findings["encoded by 1 as all at once"].ok
+    if method is Jumpy:
+        assert findings["image scores not compared"].found.endswith("those of 2, 7")
 
 
 def test_a_judge_must_answer_for_every_image(
