@@ -57,6 +57,9 @@ class ImageSet(ABC):
         """Return the number of images."""
         return len(self.digests)
 
+    def note(self, text: str) -> None:  # noqa: B027 (nobody has to watch)
+        """Be told what `judge` is doing, for whoever watches."""
+
     @abstractmethod
     def features(self, indices: Sequence[int], names: Sequence[str] | None = None) -> Features:
         """Return what `encode` computed of these images, of all names or some; as often as asked."""

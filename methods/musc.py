@@ -201,7 +201,8 @@ class MuSc(ZeroShotDetector):
         totals = torch.zeros(len(order), self.grid[0] * self.grid[1], dtype=torch.float64, device=device)
         for part in parts:
             members = [order[rank] for rank in part]
-            for level, degree in kinds:
+            for number, (level, degree) in enumerate(kinds, start=1):
+                images.note(f"comparing {len(part)} images, {number} of {len(kinds)} (level and degree)")
                 totals[list(part)] += self.mutual_scores(images, members, level, degree).double()
         return totals / len(kinds)
 

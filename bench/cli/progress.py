@@ -1,6 +1,7 @@
 """Progress on stderr: a bar where somebody watches, a line every half minute in a log."""
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -45,8 +46,12 @@ class _Log(tqdm):
             print(self, file=sys.stderr, flush=True)
 
     def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
-        """Name what is worked on, from the next line on."""
+        """Name what is worked on, from the next line on; it is written now if the last one is old enough."""
         self.set_description_str(desc, refresh=False)
+        now = time.time()
+        if min(now - self.last_print_t, now - self.start_t) >= EVERY:
+            self.refresh()
+            self.last_print_t = now
 
     @classmethod
     def write(cls, s: str, file: Any = None, end: str = "\n", nolock: bool = False) -> None:

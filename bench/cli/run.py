@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 
 import torch
 
@@ -134,7 +135,7 @@ def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     with _Progress(total=plan.n_images) as listener:
-        return execute(plan, store, machine, listener)
+        return execute(plan, store, replace(machine, note=listener.note), listener)
 
 
 class _Progress(Listener):
@@ -153,7 +154,11 @@ class _Progress(Listener):
             print(f"{job}: {len(job.tasks)} cells", flush=True)
 
     def task(self, task: Task) -> None:
-        self._bar.set_description(str(task.cell))
+        self._task = str(task.cell)
+        self._bar.set_description(self._task)
+
+    def note(self, text: str) -> None:
+        self._bar.set_description(f"{self._task}, {text}")
 
     def images(self, count: int) -> None:
         self._bar.update(count)

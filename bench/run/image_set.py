@@ -52,6 +52,10 @@ class ClassImages(ImageSet):
         self._rows.clear()
         self._folder.cleanup()
 
+    def note(self, text: str) -> None:
+        """Tell whoever watches the run."""
+        self._machine.note(text)
+
     def features(self, indices: Sequence[int], names: Sequence[str] | None = None) -> Features:
         """Return the features of these images, of all names or some, on the machine's device."""
         rows = [self._row(self.digests[index], names) for index in indices]
@@ -80,6 +84,7 @@ class ClassImages(ImageSet):
                     [(digest, tensor) for _, digest, tensor in part],
                     lambda place: self._input(samples[part[place][0]]),
                 )
+            self.note(f"encoding, {part[0][0]} of {len(samples)} images")
             for (index, _, _), row in zip(part, rows_of(features), strict=True):
                 self._keep(self.digests[index], row)
 

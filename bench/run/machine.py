@@ -30,6 +30,8 @@ class Machine:
     """A file's SHA-256; pass one that remembers (`bench.store.digests`) to save time."""
     memory: int = 4 << 30
     """Bytes that a transductive method and the features of its images may take; what is more goes to disk."""
+    note: Callable[[str], None] = lambda text: None
+    """Is told what is being done of a class that is judged as a whole, for whoever watches."""
 
 
 def choose_device(word: str) -> torch.device:

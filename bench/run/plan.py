@@ -19,6 +19,10 @@ from bench.store.marks import Mark
 from datasets.samples import ClassData, Folder, Sample
 from methods.source import Source
 
+# Operations a second of float32 matrix products, for an estimate.
+_SPEEDS = {"a GPU at 40 TFLOP/s": 40e12, "a CPU core at 60 GFLOP/s": 60e9}
+_WORTH_TELLING = 1e13
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -144,6 +148,14 @@ class Plan:
         )
         return sum(needs[-2:])
 
+    def judge_flops(self) -> float:
+        """Return the floating-point operations of comparing images of a class with each other, at least."""
+        return sum(
+            job.request.detector.judge_flops(job.options, len(task.samples))
+            for job in self.jobs
+            for task in job.tasks
+        )
+
     def shard(self, index: int, count: int) -> "Plan":
         """Return the part `index` (from 1) of `count`; the parts are disjoint and together everything."""
         if not 1 <= index <= count:
@@ -170,6 +182,12 @@ def summary(plan: Plan) -> str:
     lines += [f"  {count:4} cells  {job}" for job, count in by_job.items()]
     if plan.tasks:
         lines.append(f"  metrics need at most {plan.metrics_memory() / 2**20:,.0f} MiB beside the model")
+    if (flops := plan.judge_flops()) > _WORTH_TELLING:
+        hours = [f"{flops / speed / 3600:,.3g} hours on {what}" for what, speed in _SPEEDS.items()]
+        lines.append(
+            f"  comparing images takes {flops / 1e15:,.2f} PFLOP, twice that where --memory is short:"
+            f" about {', or '.join(hours)}"
+        )
     lines += [f"refused: {each.method} on {each.dataset}: {each.reason}" for each in plan.refused]
     lines += [f"warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.run.plan import Permissions, Plan, Refusal, summary
+from methods.registry import find
 from metrics import memory_estimate
 from tests.bench.conftest import make_mvtec_layout
 
@@ -48,6 +49,19 @@ def test_classes_without_masks_take_no_metrics_memory(plan_for: Planner, uneven:
     assert plan.metrics_memory() == memory_estimate(4 * PIXELS) + memory_estimate(8 * PIXELS)
 
 
+def test_the_summary_tells_the_hours_of_comparing_images(
+    plan_for: Planner, uneven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        find("chance"), "judge_flops", classmethod(lambda cls, options, count: 1e16 * count), raising=False
+    )
+    plan = plan_for("chance", folder=uneven, limit=8)
+    assert plan.judge_flops() == pytest.approx(1e16 * (4 + 8 + 8))
+    (line,) = (line for line in summary(plan).splitlines() if "comparing" in line)
+    assert "takes 200.00 PFLOP" in line
+    assert line.endswith("about 1.39 hours on a GPU at 40 TFLOP/s, or 926 hours on a CPU core at 60 GFLOP/s")
+
+
 def test_the_summary_counts_cells_and_images(plan_for: Planner, uneven: Path) -> None:
     plan = plan_for("chance", "oracle", folder=uneven)
     assert plan.n_images == 2 * 24
@@ -56,6 +70,7 @@ def test_the_summary_counts_cells_and_images(plan_for: Planner, uneven: Path) ->
     assert text[1:3] == ["     3 cells  chance", "     3 cells  oracle"]
     mebibytes = round(plan.metrics_memory() / 2**20)
     assert text[3] == f"  metrics need at most {mebibytes} MiB beside the model"
+    assert not any("comparing" in line for line in text)
     assert summary(Plan()) == "0 cells wanted, 0 here already, 0 to compute (0 images)"
 
 

@@ -28,6 +28,21 @@ def test_a_log_gets_a_line_at_every_interval_and_none_before(
     assert after.err.strip() == ""
 
 
+def test_a_step_without_a_finished_unit_gets_its_line_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    bar = progress(total=8, unit="images")
+    bar.set_description("first")
+    assert capsys.readouterr().err == ""
+    time.sleep(0.06)
+    bar.set_description("second")
+    bar.set_description("third")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("second: 0 of 8 images, ")
+    bar.close()
+
+
 def test_half_a_minute_by_default_and_nothing_for_what_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
     assert module.EVERY == 30
     assert list(progress(range(3), unit="images")) == [0, 1, 2]

@@ -101,6 +101,12 @@ def test_the_answer_depends_on_no_batch_and_no_budget(run: Runner, tmp_path: Pat
     assert len(list((tmp_path / "features").rglob("*.safetensors"))) == 16
 
 
+def test_whoever_watches_hears_of_encoding(run: Runner) -> None:
+    heard: list[str] = []
+    run(Odd, Machine(batch_size=3, note=heard.append))
+    assert heard[:3] == [f"encoding, {count} of 8 images" for count in (0, 3, 6)]
+
+
 def test_a_few_loose_images_are_one_set() -> None:
     images = torch.rand(5, 3, 28, 28)
     answer = Odd()(images, ["a"] * 5)

@@ -142,6 +142,19 @@ def test_aggregation_is_the_mean_of_a_neighbourhood_with_zeros_around(features: 
                 torch.testing.assert_close(got[image, row * 6 + column], want, atol=1e-5, rtol=0)
 
 
+def test_each_level_and_degree_is_told(features: Features) -> None:
+    heard: list[str] = []
+
+    class Watched(LoadedSet):
+        def note(self, text: str) -> None:
+            heard.append(text)
+
+    with torch.inference_mode():
+        list(_detector(subsets=2).judge(Watched(features), "object"))
+    assert len(heard) == 2 * 2 * 2
+    assert heard[-1] == "comparing 6 images, 4 of 4 (level and degree)"
+
+
 def test_it_is_computed_in_float32_under_autocast(features: Features) -> None:
     detector = _detector()
     whole = _judge(detector, features)
