@@ -16,7 +16,8 @@ from methods import maps
 from methods.backbones import clip, dinov2
 from methods.backbones.blocks import check_taps, run_blocks
 from methods.backbones.vit import VisionTransformer
-from methods.base import Features, ImageSet, Prediction, ZeroShotDetector
+from methods.base import Features, Prediction, ZeroShotDetector
+from methods.image_set import ImageSet
 from methods.mutual_scoring import mean_distances
 from methods.weights import WeightFile
 

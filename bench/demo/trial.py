@@ -14,7 +14,8 @@ from bench.demo.untrained import write_untrained
 from bench.run.protocol import MethodRequest, setup
 from datasets.images import read_image
 from datasets.samples import Folder
-from methods.base import Features, LoadedSet, Prediction, ZeroShotDetector, joined
+from methods.base import Features, Prediction, ZeroShotDetector, joined
+from methods.image_set import LoadedSet
 
 # One float32 rounding per operation: what another batch shape may change, and no more.
 _BATCH_TOLERANCE = 1e-4

@@ -13,7 +13,8 @@ from bench.run.features import Encoder, FeatureCache, batch_of, rows_of
 from bench.run.machine import Machine, ahead, batches, in_parts
 from datasets.images import read_image
 from datasets.samples import Sample
-from methods.base import Features, ImageSet, ZeroShotDetector
+from methods.base import Features, ZeroShotDetector
+from methods.image_set import ImageSet
 
 _KEY = "class"
 

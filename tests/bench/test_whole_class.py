@@ -20,7 +20,8 @@ from bench.run.protocol import MethodRequest
 from bench.show import build, render
 from bench.store.cells import CellStore
 from methods import registry
-from methods.base import ImageSet, Prediction, ZeroShotDetector, joined
+from methods.base import Prediction, ZeroShotDetector, joined
+from methods.image_set import ImageSet
 
 
 class Odd(ZeroShotDetector):

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from methods.backbones import clip, dinov2
-from methods.base import Features, LoadedSet, Prediction, joined
+from methods.base import Features, Prediction, joined
 from methods.fill import filled
+from methods.image_set import LoadedSet
 from methods.musc import MuSc
 
 CONFIG = {

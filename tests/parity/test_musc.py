@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from methods.backbones import dinov2
-from methods.base import Features, LoadedSet, joined
+from methods.base import Features, joined
 from methods.fill import filled
+from methods.image_set import LoadedSet
 from methods.musc import MuSc
 from parity.clip_cases import compare, is_quick, network_inputs, small_clip
 
