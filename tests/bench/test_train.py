@@ -25,6 +25,8 @@ from bench.study.cross import plan_cross
 from bench.study.job import TrainJob, make_job
 from bench.study.train import TrainListener, train
 from datasets.meta import open_dataset
+from methods.learning import Milestones
+from methods.registry import find
 from tests.bench.conftest import make_mvtec_layout
 
 METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt", "visualad")
@@ -108,6 +110,40 @@ def test_training_lowers_the_loss_and_says_what_it_did(method: str, job_for: Job
     assert len(record.images) == 16
     assert record.untrained_backbone
     assert sum(stage["epochs"] for stage in record.recipe["stages"]) == job.epochs
+
+
+@pytest.fixture
+def two_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give AA-CLIP two short stages, the second with a rate that falls after its first epoch."""
+    method = find("aaclip")
+    assert method.recipe is not None
+    text, image = (replace(stage, epochs=2, batch_size=4) for stage in method.recipe.stages)
+    stages = (text, replace(image, schedule=Milestones((5,), 0.1)))
+    monkeypatch.setattr(method, "recipe", replace(method.recipe, stages=stages))
+
+
+@pytest.mark.usefixtures("two_stages")
+def test_training_in_stages_goes_on_wherever_it_stopped(job_for: JobMaker, weights: Path) -> None:
+    write_untrained(MethodRequest("aaclip", "mini"), ["something"], weights)
+    job = job_for("aaclip")
+    whole = StopAfter(99)
+    straight = load_file(train(job, Machine(), sha256, whole))
+    kept = sorted((job.out.parent / f"{job.out.stem}.epochs").iterdir())
+    assert [path.name for path in kept] == [f"epoch_{number}.safetensors" for number in (1, 2, 3, 4)]
+    (first, second), last = (load_file(path) for path in kept[:2]), load_file(kept[3])
+    for name, tensor in straight.items():
+        assert torch.equal(last[name], tensor)
+        # The image tower waits for the texts, and the texts stay as they became.
+        assert torch.equal(first[name], second[name]) == name.startswith("image_adapter.")
+        assert torch.equal(second[name], last[name]) == name.startswith("text_adapter.")
+    for stopped in (1, 2, 3):
+        job.out.unlink()
+        with pytest.raises(StoppedError):
+            train(job, Machine(), sha256, StopAfter(stopped))
+        resumed = StopAfter(99)
+        again = load_file(train(job, Machine(workers=0), sha256, resumed))
+        assert all(torch.equal(tensor, again[name]) for name, tensor in straight.items()), stopped
+        assert len(resumed.losses) == len(whole.losses) * (4 - stopped) / 4
 
 
 def test_another_seed_gives_other_weights(job_for: JobMaker) -> None:
