@@ -19,11 +19,6 @@ from methods.weights import WeightFile
 
 _REPOSITORY = "https://raw.githubusercontent.com/zqhang/AnomalyCLIP"
 _CHECKPOINTS = f"{_REPOSITORY}/45ed4dd35c05797d854294b5e8d585c545920089/checkpoints"
-# The publisher's folder suffix names the target, not the training data; our names say what was learned from.
-_PUBLISHED = {
-    "visa": ("9_12_4_multiscale", "c90f1d9d92d158b436a8fc193f984d4cec8b1fc8"),
-    "mvtec": ("9_12_4_multiscale_visa", "72adc786e031b49ea288ba5f815f0d38cf158708"),
-}
 
 
 class AnomalyCLIP(PromptPair):
@@ -71,21 +66,21 @@ class AnomalyCLIP(PromptPair):
     )
 
     has_projections = True
-
-    @classmethod
-    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of the prompts learned on `source`; the authors published two of default sizes."""
-        backbone = options["backbone"]
-        if source not in _PUBLISHED or not cls.is_usual(options) or backbone != cls.defaults["backbone"]:
-            return cls.own_file(options, source)
-        folder, digest = _PUBLISHED[source]
-        return WeightFile(
-            name=f"anomalyclip/{backbone}/trained_on_{source}_epoch_15.pth",
+    # The publisher's folder suffix names the target, not the training data; our names say what was learned
+    # from.
+    published: ClassVar[Mapping[str, WeightFile]] = {
+        source: WeightFile(
+            name=f"anomalyclip/ViT-L-14-336/trained_on_{source}_epoch_15.pth",
             url=f"{_CHECKPOINTS}/{folder}/epoch_15.pth",
             rough_size=22_700_000,
             git_sha1=digest,
             licence="MIT",
         )
+        for source, folder, digest in (
+            ("visa", "9_12_4_multiscale", "c90f1d9d92d158b436a8fc193f984d4cec8b1fc8"),
+            ("mvtec", "9_12_4_multiscale_visa", "72adc786e031b49ea288ba5f815f0d38cf158708"),
+        )
+    }
 
     # --- images -------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ Shapes = dict[str, tuple[int, ...]]
 class ClipBased(ZeroShotDetector):
     """A method on open_clip's CLIP, option `backbone`; no method by itself.
 
-    Subclasses that learn something say where its file is (`learned_file`), its names and shapes
+    Subclasses that learn something say who published it (`published`), its names and shapes
     (`learned_shapes`) and its start (`fresh`), take it as the constructor's second argument, and hand it on
     to be kept as it is or return it from a `learned` of their own.
     """
@@ -35,6 +35,8 @@ class ClipBased(ZeroShotDetector):
     """How the pretrained positions are brought to another grid: interpolation, and whether anti-aliased."""
     shaping: ClassVar[Sequence[str]] = ()
     """Options that decide what is learned: files of other than the usual values lie apart."""
+    published: ClassVar[Mapping[str, WeightFile]] = {}
+    """Source -> what the authors learned on it, on the usual backbone and of usual form."""
     learned_key: ClassVar[str] = "state_dict"
     """Under which the publisher's file holds what is learned, where it is not the whole file."""
     sections: ClassVar[Sequence[str]] = ()
@@ -84,7 +86,11 @@ class ClipBased(ZeroShotDetector):
 
         Where it is several, `files` has the others under roles that begin with `learned`.
         """
-        return None
+        if cls.recipe is None:
+            return None
+        usual = cls.is_usual(options) and options["backbone"] == cls.defaults["backbone"]
+        own = cls.own_file(options, source)
+        return cls.published.get(source, own) if usual else own
 
     @classmethod
     def own_file(cls, options: Mapping[str, Any], source: str, variant: str = "") -> WeightFile:

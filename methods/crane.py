@@ -122,6 +122,7 @@ class Crane(PromptPair):
     )
 
     dual = ("eattn_layers", 0)
+    words_take_features = True
     frozen = ("model.", "dino.")
     most_words = prompts.MOST_WORDS - 1  # the image's stands behind them
 
@@ -136,11 +137,6 @@ class Crane(PromptPair):
     ) -> None:
         """Take CLIP, prompts and, with option `dattn`, DINOv2; raises `ValueError` if they do not fit."""
         super().__init__(model, learned, **options)
-        wide, joint = model.text_projection.shape
-        if wide != joint:
-            raise ValueError(
-                f"image features of {joint} numbers are no words of this CLIP, which have {wide}"
-            )
         if (dino is not None) != self.options["dattn"]:
             raise ValueError("a DINOv2 comes with the option dattn and only then")
         if dino is not None:

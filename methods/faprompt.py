@@ -17,9 +17,8 @@ from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import Shapes
 from methods.learned_prompts import MOST_WORDS, Sentences
 from methods.learning import Recipe, Stage, focal_and_dice
-from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
+from methods.maps import enlarge, gaussian_smooth, similarity_logits
 from methods.object_agnostic import ObjectAgnostic
-from methods.weights import WeightFile
 
 
 class _Passes(NamedTuple):
@@ -29,8 +28,8 @@ class _Passes(NamedTuple):
     """Raw abnormal texts of the first pass (`num_p`, D)."""
     prior: Tensor
     """(B, W)."""
-    probabilities: tuple[Tensor, Tensor]
-    """(normal, abnormal) probabilities of both passes, each (B, 2, rows, columns)."""
+    probabilities: Tensor
+    """(normal, abnormal) probabilities of both passes (B, 2, N, 2)."""
     image_logits: Tensor
     """(B, 2), of the second pass."""
     scores: Tensor
@@ -73,6 +72,8 @@ class FAPrompt(ObjectAgnostic):
 
     encoder_options = ("backbone", "image_size", "dpam_layer")
     shaping = ("depth", "t_n_ctx", "n_ctx_pos", "n_ctx_neg", "num_p", "k", "prior")
+    words_take_features = True
+    least: ClassVar[Mapping[str, int]] = {"num_p": 1, "k": 1}
     has_projections = True
     recipe = Recipe(
         stages=(
@@ -108,12 +109,6 @@ class FAPrompt(ObjectAgnostic):
         Raises `ValueError` where options and CLIP, or the learned names or shapes, do not fit.
         """
         super().__init__(model, learned, **options)
-        joint, width = model.text_projection.shape[1], model.positional_embedding.shape[1]
-        if joint != width:
-            raise ValueError(
-                f"the prior is made of features of {joint} values and added to words of {width}; FAPrompt "
-                "needs a backbone where both are the same"
-            )
         patches = self.grid[0] * self.grid[1]
         if self.options["k"] > patches:
             raise ValueError(f"k is {self.options['k']}, but an image has {patches} patches")
@@ -127,17 +122,9 @@ class FAPrompt(ObjectAgnostic):
         resolved = super().resolve(options)
         if resolved["n_ctx_pos"] + resolved["n_ctx_neg"] > MOST_WORDS:
             raise ValueError(f"n_ctx_pos and n_ctx_neg together must be at most {MOST_WORDS}")
-        for name in ("num_p", "k"):
-            if resolved[name] < 1:
-                raise ValueError(f"{name} must be at least 1, not {resolved[name]}")
         if resolved["prior"] not in ("first", "top"):
             raise ValueError(f"prior must be first or top, not {resolved['prior']!r}")
         return resolved
-
-    @classmethod
-    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of what was learned on `source`; one by the authors may lie under its name."""
-        return cls.own_file(options, source)
 
     # --- compound abnormality prompts ---------------------------------------------------------------
 
@@ -215,21 +202,17 @@ class FAPrompt(ObjectAgnostic):
         return _Passes(
             texts[1:],
             prior,
-            (to_grid(first, self.grid), to_grid(second, self.grid)),
+            torch.stack([first, second], dim=1),
             logits,
             0.5 * (logits.softmax(dim=-1)[:, 1] + highest),
         )
-
-    def enlarged(self, probabilities: Tensor) -> Tensor:
-        """Return maps (B, 2, rows, columns) at the input's size."""
-        return upsample(probabilities, self.image_size, align_corners=False)
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Average both passes; object names play no part."""
         with torch.autocast(features["image"].device.type, enabled=False):
             passes = self.passes(features)
-            first, second = (self.enlarged(each[:, 1:])[:, 0] for each in passes.probabilities)
-            return Prediction(passes.scores, gaussian_smooth((first + second) / 2, self.options["sigma"]))
+            maps = enlarge(passes.probabilities[..., 1:], self.grid, self.image_size).mean(dim=(1, 2))
+            return Prediction(passes.scores, gaussian_smooth(maps, self.options["sigma"]))
 
     # --- training -----------------------------------------------------------------------------------
 
@@ -237,9 +220,8 @@ class FAPrompt(ObjectAgnostic):
         """Return the loss terms, scalars."""
         with torch.autocast(features["image"].device.type, enabled=False):
             passes, labels = self.passes(features), batch.labels
-            first, second = (
-                focal_and_dice([self.enlarged(each)], batch.masks) for each in passes.probabilities
-            )
+            maps = enlarge(passes.probabilities, self.grid, self.image_size).unbind(1)
+            first, second = (focal_and_dice([each], batch.masks) for each in maps)
             # A probability where a logit belongs: so the official code has it.
             of_image = F.binary_cross_entropy_with_logits(passes.scores, labels.float(), reduction="none")
             texts = F.normalize(passes.abnormal_texts, dim=-1)

@@ -27,9 +27,9 @@ def tokens(count: int, endings: Sequence[str] = ("object.", "damaged object.")) 
     return clip.tokenize([f"{'X ' * count}{ending}" for ending in endings])
 
 
-def deep_shapes(depth: int, length: int, width: int) -> Shapes:
-    """Return names and shapes of the compound prompts of blocks 1 to `depth` - 1 (counted from 0)."""
-    return {f"compound_prompts_text.{index}": (length, width) for index in range(depth - 1)}
+def deep_shapes(count: int, length: int, width: int) -> Shapes:
+    """Return names and shapes of the compound prompts of blocks 1 to `count` (counted from 0)."""
+    return {f"compound_prompts_text.{index}": (length, width) for index in range(count)}
 
 
 def overwrite(prompts: Sequence[Tensor]) -> Hook:

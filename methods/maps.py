@@ -26,6 +26,11 @@ def to_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens.mT.reshape(tokens.shape[0], tokens.shape[2], *grid)
 
 
+def neighbourhood_mean(tokens: Tensor, grid: tuple[int, int], side: int) -> Tensor:
+    """Average patches (B, N, C) over the odd square `side` x `side` around each; outside are zeros."""
+    return F.avg_pool2d(to_grid(tokens, grid), side, stride=1, padding=side // 2).flatten(2).mT
+
+
 def upsample(maps: Tensor, size: int | tuple[int, int], *, align_corners: bool) -> Tensor:
     """Enlarge maps (B, C, h, w) to (B, C, size, size), bilinear, without anti-aliasing."""
     target = (size, size) if isinstance(size, int) else size

@@ -165,8 +165,7 @@ class MuSc(ZeroShotDetector):
         """
         whole = F.layer_norm(tokens.float(), tokens.shape[1:])
         if degree > 1:
-            grid = maps.to_grid(whole, self.grid)
-            whole = F.avg_pool2d(grid, degree, stride=1, padding=degree // 2).flatten(2).mT
+            whole = maps.neighbourhood_mean(whole, self.grid, degree)
         return F.normalize(whole, dim=-1)
 
     # --- all images ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """AnomalyCLIP's frozen network and learned prompts, as later papers took them over."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +38,14 @@ class ObjectAgnostic(ClipBased):
     """Whether published files hold projections that nothing uses."""
     frozen: ClassVar[tuple[str, ...]] = ("model.",)
     """How the names of parameters begin that are not learned."""
+    least: ClassVar[Mapping[str, int]] = {}
+    """Smallest values of further options."""
+    shallow: ClassVar[int] = 1
+    """Value of `depth` where there are no compound prompts."""
+    words_take_features: ClassVar[bool] = False
+    """Whether features of images enter the prompts' words: then both have to be equally wide."""
+    unpublished: ClassVar[Sequence[str]] = ()
+    """Modules that only training needs: a file may be without them."""
 
     ctx_pos: nn.Parameter
     ctx_neg: nn.Parameter
@@ -53,13 +61,19 @@ class ObjectAgnostic(ClipBased):
         most = len(clip.vision_blocks(model)) + none
         if not none <= self.options[name] <= most:
             raise ValueError(f"{name} must lie between {none} and {most}, not {self.options[name]}")
-        width = model.positional_embedding.shape[1]
+        width, joint = model.text_projection.shape
+        if self.words_take_features and joint != width:
+            raise ValueError(
+                f"features of {joint} values cannot enter words of {width}; {self.title} needs a backbone"
+                " where both are equally wide"
+            )
         for part, shape in self.words(self.options, width).items():
             self.register_parameter(part, nn.Parameter(torch.empty(shape)))
-        deep = prompts.deep_shapes(self.options["depth"], self.options["t_n_ctx"], width)
+        deep = prompts.deep_shapes(self.options["depth"] - self.shallow, self.options["t_n_ctx"], width)
         self.compound_prompts_text = nn.ParameterList(torch.empty(shape) for shape in deep.values())
         for part, module in self.parts(self.options, width).items():
-            self.add_module(part, module)
+            if part not in self._left_out(learned):
+                self.add_module(part, module)
         states.check(learned, self.learned(), f"what {self.title} learned")
         with torch.no_grad():
             for part, parameter in self.learned().items():
@@ -72,12 +86,13 @@ class ObjectAgnostic(ClipBased):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
-        counts = [name for name in resolved if name.startswith("n_ctx")]
-        for name in (*counts, "t_n_ctx"):
-            if not 1 <= resolved[name] <= cls.most_words:
-                raise ValueError(f"{name} must lie between 1 and {cls.most_words}, not {resolved[name]}")
-        if resolved["depth"] < 1:
-            raise ValueError(f"depth must be at least 1, not {resolved['depth']}")
+        counts = [name for name in resolved if name.startswith("n_ctx")] + ["t_n_ctx"]
+        for name, least in {**dict.fromkeys(counts, 1), "depth": cls.shallow, **cls.least}.items():
+            if resolved[name] < least:
+                raise ValueError(f"{name} must be at least {least}, not {resolved[name]}")
+        for name in counts:
+            if resolved[name] > cls.most_words:
+                raise ValueError(f"{name} must be at most {cls.most_words}, not {resolved[name]}")
         return resolved
 
     @classmethod
@@ -99,7 +114,7 @@ class ObjectAgnostic(ClipBased):
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
         """Return names and shapes of all that is learned."""
         width = backbone["token_embedding.weight"].shape[1]
-        deep = prompts.deep_shapes(options["depth"], options["t_n_ctx"], width)
+        deep = prompts.deep_shapes(options["depth"] - cls.shallow, options["t_n_ctx"], width)
         with torch.device("meta"):
             parts = _named(cls.parts(options, width))
         return {**cls.words(options, width), **deep, **{name: tuple(each.shape) for name, each in parts}}
@@ -124,7 +139,8 @@ class ObjectAgnostic(ClipBased):
         state = states.unwrap(states.read(path), cls.learned_key, path)
         backbone = clip.blank(options["backbone"])
         copied = prompts.copies(cls.sentences(options), backbone["token_embedding.weight"])
-        shapes, unused = cls.learned_shapes(options, backbone), cls._unused(options, backbone)
+        left_out, unused = cls._left_out(state), cls._unused(options, backbone)
+        shapes = _without(cls.learned_shapes(options, backbone), left_out)
         return prompts.without_copies(state, shapes, copied, unused, path)
 
     @classmethod
@@ -134,7 +150,8 @@ class ObjectAgnostic(ClipBased):
             super().write_learned(path, options, seed)
             return
         backbone = clip.blank(options["backbone"])
-        shapes = {**cls.learned_shapes(options, backbone), **cls._unused(options, backbone)}
+        shapes = _without(cls.learned_shapes(options, backbone), cls.unpublished)
+        shapes |= cls._unused(options, backbone)
         content = prompts.as_published(
             shapes, cls.sentences(options), backbone["token_embedding.weight"].shape, seed
         )
@@ -143,7 +160,14 @@ class ObjectAgnostic(ClipBased):
     @classmethod
     def _unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
         width = backbone["token_embedding.weight"].shape[1]
-        return prompts.unused_projections(options["depth"] - 1, width) if cls.has_projections else {}
+        if not cls.has_projections:
+            return {}
+        return prompts.unused_projections(options["depth"] - cls.shallow, width)
+
+    @classmethod
+    def _left_out(cls, names: Iterable[str]) -> list[str]:
+        there = {name.partition(".")[0] for name in names}
+        return [part for part in cls.unpublished if part not in there]
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return what is trained and saved, under the published names."""
@@ -200,6 +224,10 @@ def _named(parts: Mapping[str, nn.Module]) -> list[tuple[str, Tensor]]:
         for part, module in parts.items()
         for name, tensor in module.named_parameters()
     ]
+
+
+def _without(shapes: Shapes, parts: Sequence[str]) -> Shapes:
+    return {name: shape for name, shape in shapes.items() if name.partition(".")[0] not in parts}
 
 
 class PromptPair(ObjectAgnostic):

@@ -58,10 +58,6 @@ ENSEMBLE = PromptEnsemble(NORMAL_STATES, ABNORMAL_STATES, TEMPLATES)
 
 _COMMIT = "f13b8a634e04f9fde8fa03db125b25af5695d8e1"
 _PUBLISHED = f"https://raw.githubusercontent.com/ByChelsea/VAND-APRIL-GAN/{_COMMIT}/exps/pretrained"
-_GIT_SHA1 = {
-    "mvtec": "a057cec6c2ba5996baa0160a51e155908156813f",
-    "visa": "86d6848c543f8393663d35c0333498ffb5ce9b68",
-}
 
 
 class Vand(ClipBased):
@@ -110,6 +106,19 @@ class Vand(ClipBased):
     encoder_options = ("backbone", "image_size", "layers", "quick_gelu")
 
     learned_key = "trainable_linearlayer"
+    published: ClassVar[Mapping[str, WeightFile]] = {
+        source: WeightFile(
+            name=f"vand/trained_on_{source}.pth",
+            url=f"{_PUBLISHED}/{source}_pretrained.pth",
+            rough_size=12_600_000,
+            git_sha1=digest,
+            licence="MIT",
+        )
+        for source, digest in (
+            ("mvtec", "a057cec6c2ba5996baa0160a51e155908156813f"),
+            ("visa", "86d6848c543f8393663d35c0333498ffb5ce9b68"),
+        )
+    }
 
     def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
         """Take a built CLIP and the linear layers `fc.<level>.{weight,bias}`, as `learned` returns them."""
@@ -119,20 +128,6 @@ class Vand(ClipBased):
         states.check(learned, self.learned(), "VAND's linear layers")
         self.fc.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in learned.items()})
         self._text = ensemble_texts(ENSEMBLE, self.encode_text)
-
-    @classmethod
-    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of the linear layers trained on `source`; the authors published two."""
-        backbone = options["backbone"]
-        if backbone == cls.defaults["backbone"] and source in _GIT_SHA1:
-            return WeightFile(
-                name=f"vand/trained_on_{source}.pth",
-                url=f"{_PUBLISHED}/{source}_pretrained.pth",
-                rough_size=12_600_000,
-                git_sha1=_GIT_SHA1[source],
-                licence="MIT",
-            )
-        return WeightFile(f"vand/{backbone}/trained_on_{source}.safetensors", trained_here=True)
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:

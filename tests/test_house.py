@@ -17,6 +17,7 @@ LONGER_FOR_A_REASON = {
     "datasets/catalog.py": "a table of facts: one entry for each of the fourteen datasets",
     "methods/aaclip.py": "one paper, one file: two adapted towers, two stages of training",
     "methods/adaclip.py": "one paper, one file: two prompted towers and their many learned parts",
+    "methods/cops.py": "one paper, one file: a third of it are its options, files and recipe",
     "methods/tipsomaly.py": "one paper, one file, with its sentences",
     "methods/visualad.py": "one paper, one file: two kinds of backbone, and the modules that it learns",
 }

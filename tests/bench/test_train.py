@@ -29,7 +29,7 @@ from methods.learning import Milestones
 from methods.registry import find
 from tests.bench.conftest import make_mvtec_layout
 
-METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt", "visualad")
+METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt", "visualad", "cops")
 AS = {"visualad": "mvtec"}
 """Method -> what the source is taken for, where the recipe makes one epoch of any other."""
 

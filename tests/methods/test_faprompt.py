@@ -234,7 +234,7 @@ def test_features_and_words_have_to_be_equally_wide() -> None:
     config = {**clip.architecture("mini"), "embed_dim": 48}
     model = clip.build(config, filled(clip.blank(config), 1), quick_gelu=True)
     learned = filled(blank(FAPrompt.learned_shapes(OPTIONS, model.state_dict())), 1)
-    with pytest.raises(ValueError, match="48 values and added to words of 64"):
+    with pytest.raises(ValueError, match="48 values cannot enter words of 64"):
         FAPrompt(model, learned, **MINI)
 
 

@@ -118,6 +118,23 @@ WHOLE: Mapping[str, Recipe] = {
         ),
         seed=333,
     ),
+    # CoPS: 10 epochs on VisA, 5 on MVTec; `patch`, its map loss, weighs 4.
+    "cops": Recipe(
+        stages=(
+            Stage(
+                epochs=10,
+                epochs_on={"mvtec": 5},
+                batch_size=8,
+                learning_rate=1e-3,
+                betas=(0.5, 0.999),
+                losses={
+                    **dict.fromkeys(("focal", "dice_abnormal", "dice_normal"), 4.0),
+                    **dict.fromkeys(("image", "gather", "scatter", "kl", "recon"), 1.0),
+                },
+            ),
+        ),
+        seed=0,
+    ),
     # VisualAD: the authors' shell script; the two tokens ten times faster, falling to the others' rate.
     "visualad": Recipe(
         stages=(
