@@ -374,6 +374,8 @@ def test_cranes_one_map_counts_four_times(plus: Crane, detector: Crane, images: 
     for name in ("focal", "dice"):
         torch.testing.assert_close(one[name], 2 * two[name])
     torch.testing.assert_close(one["image"], two["image"])
+    cosines = (detector.fused(features, text)[:, None] * text).sum(dim=-1)
+    torch.testing.assert_close(one["image"], F.cross_entropy(cosines / 0.01, _batch().labels))
     blocks = grid.repeat_interleave(14, dim=1).repeat_interleave(14, dim=2)
     masks = _batch().masks.float()
     overlap = (2 * (blocks * masks).sum((1, 2)) + 1) / (blocks.sum((1, 2)) + masks.sum((1, 2)) + 1)
