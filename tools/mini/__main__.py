@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.mini", description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--methods", nargs="+", metavar="M", help="of the part `learned`: only these")
     parser.add_argument("--steps", type=int, help="default: of each family its own")
     parser.add_argument(
         "--pairs", type=int, default=8000, help="pairs of pictures drawn (default: %(default)s)"
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         for path in family.save(options.out, {"zsad-bench-mini": json.dumps(record)}):
             say(f"wrote {path}")
     if "learned" in options.parts:
-        for path in learn(options.root, options.out, device, say):
+        for path in learn(options.root, options.out, device, say, options.methods):
             say(f"wrote {path}")
     return 0
 

@@ -1,7 +1,7 @@
 """What the trainable methods learn on the small backbones, by the suite's own training."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,15 +19,23 @@ from datasets.samples import Folder
 from methods.backbones import mini
 
 
-def learn(root: Path, packed: Path, device: torch.device, say: Callable[[str], None]) -> list[Path]:
-    """Train every method of the demo on its protocol's sources, of stand-ins; return the files.
+def learn(
+    root: Path,
+    packed: Path,
+    device: torch.device,
+    say: Callable[[str], None],
+    methods: Sequence[str] | None = None,
+) -> list[Path]:
+    """Train every method of the demo, or those named, on its protocol's sources of stand-ins.
+
+    Returns the files.
 
     `root` is the demo's folder, where the data are; the backbones in `packed` are used, and what is learned
     goes there too.
     """
     folders = by_key(stand_in_folders(Demo(root).data))
     with TemporaryDirectory() as work:
-        return _learn(folders, Path(work), packed, Machine(device), say)
+        return _learn(folders, Path(work), packed, Machine(device), say, methods)
 
 
 def _learn(
@@ -36,11 +44,14 @@ def _learn(
     packed: Path,
     machine: Machine,
     say: Callable[[str], None],
+    methods: Sequence[str] | None,
 ) -> list[Path]:
     digest = DigestCache()
     mini.install(work, packed, learned=False)
     library, written = Library(work, digest), []
     for request in demo_requests():
+        if methods is not None and request.key not in methods:
+            continue
         for job, _ in jobs(request, folders, library):
             say(f"training {job}")
             made = train(job, machine, digest)
