@@ -7,6 +7,7 @@ the one token than to the other.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
@@ -21,7 +22,7 @@ from methods import states
 from methods.backbones import clip, dinov2
 from methods.backbones.blocks import check_taps, run_blocks
 from methods.backbones.vit import VisionTransformer
-from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
+from methods.base import Features, Prediction, Preset, TrainingBatch, ZeroShotDetector
 from methods.clip_based import ClipBased, Shapes, blank
 from methods.fill import filled
 from methods.learning import Cosine, Recipe, Stage, dice, focal
@@ -35,7 +36,6 @@ _SHA256 = {
     "mvtec": "596f3ed0c0cfe78a314b41fc42a8adfc26b86ab1928f058ce256135cb407b32c",
 }
 _CLIPS = {"ViT-L-14-336": "ViT-L/14@336px"}  # as published files call them
-_POSITIONS = 1536  # patches that an SCA has positions for
 _FIRST = 3  # tokens ahead of the patches: anomaly, normal, class
 
 
@@ -73,15 +73,11 @@ class VisualAD(ClipBased):
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose patches are compared, from 1; their maps are summed
         "num_anchors": 4,  # learned queries of each layer's SCA
+        "most_patches": 1536,  # that it has positions for
         "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
         "top_share": 0.01,  # of the map's pixels, the highest, whose mean is the image score
         "norm": "pretrained",  # last norm in scoring: the network's own; `trained`: the learned one
         "dropout": 0.1,  # in training
-    }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "dinov2": {"backbone": "dinov2_vitl14"},
-        "trained-norm": {"norm": "trained"},
-        "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
     }
     sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
     selected_on: ClassVar[Mapping[str, Sequence[str]]] = {"visa": ("mvtec",), "mvtec": ("visa",)}
@@ -103,10 +99,26 @@ class VisualAD(ClipBased):
         ),
         seed=111,
     )
+    presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
+        "dinov2": {"backbone": "dinov2_vitl14"},
+        "trained-norm": {"norm": "trained"},
+        "mini": Preset(
+            {"backbone": "mini", "image_size": 140, "layers": (6,), "most_patches": 100},
+            # The demo's sources have a twentieth of the images: ten times the rates, and more epochs.
+            recipe=Recipe(
+                (
+                    replace(
+                        recipe.stages[0], epochs=6, epochs_on={}, learning_rate=1e-3, rates={"*_token": 1e-2}
+                    ),
+                ),
+                seed=111,
+            ),
+        ),
+    }
 
     quick_gelu = True
     position_resize = ("bilinear", False)
-    shaping = ("image_size", "layers", "num_anchors")
+    shaping = ("image_size", "layers", "num_anchors", "most_patches")
 
     model: Any
 
@@ -124,10 +136,10 @@ class VisualAD(ClipBased):
             self.register_buffer("positions", model.position_embedding(self.grid), persistent=False)
         else:
             super().__init__(model, **options)
-        patches = self.grid[0] * self.grid[1]
-        if patches > _POSITIONS:
+        patches, most = self.grid[0] * self.grid[1], self.options["most_patches"]
+        if patches > most:
             raise ValueError(
-                f"image_size {self.image_size} makes {patches} patches; SCA has positions for {_POSITIONS}"
+                f"image_size {self.image_size} makes {patches} patches, more than most_patches, {most}"
             )
         shapes = self.learned_shapes(self.options, model.state_dict())
         states.check(learned, blank(shapes), "VisualAD's learned tensors")
@@ -145,6 +157,7 @@ class VisualAD(ClipBased):
         for name, fits, what in (
             ("layers", 0 < len(set(layers)) == len(layers), "one or more blocks, each once"),
             ("num_anchors", anchors >= 1, "at least 1"),
+            ("most_patches", resolved["most_patches"] >= 1, "at least 1"),
             ("top_share", 0 < share <= 1, "above 0 and at most 1"),
             ("norm", resolved["norm"] in ("pretrained", "trained"), "pretrained or trained"),
             ("dropout", 0 <= resolved["dropout"] < 1, "at least 0 and below 1"),
@@ -322,10 +335,10 @@ class VisualAD(ClipBased):
 class _CrossAttention(nn.Module):
     """SCA: learned queries gather a layer's patches; a token takes a little of what its gates let in."""
 
-    def __init__(self, width: int, anchors: int) -> None:
+    def __init__(self, width: int, anchors: int, positions: int) -> None:
         super().__init__()
         self.anchor_queries = nn.Parameter(0.02 * torch.randn(anchors, width))
-        self.pos_encoding = nn.Parameter(0.02 * torch.randn(1, _POSITIONS, width))
+        self.pos_encoding = nn.Parameter(0.02 * torch.randn(1, positions, width))
         self.q_proj, self.k_proj, self.v_proj = (_linear(width, bias=False) for _ in range(3))
         self.q_norm, self.k_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.gate = nn.Sequential(nn.Linear(width, anchors), nn.Sigmoid())
@@ -359,7 +372,7 @@ class _Alignment(nn.Module):
 class _Learned(nn.Module):
     """All that is learned; its parameters have the published names, and begin as the paper's do."""
 
-    def __init__(self, width: int, layers: Sequence[int], anchors: int) -> None:
+    def __init__(self, width: int, layers: Sequence[int], anchors: int, positions: int) -> None:
         super().__init__()
         self.anomaly_token = nn.Parameter(0.1 * width**-0.5 * torch.randn(width))
         self.normal_token = nn.Parameter(0.1 * width**-0.5 * torch.randn(width))
@@ -367,7 +380,7 @@ class _Learned(nn.Module):
         self.ln_post_bias = nn.Parameter(torch.zeros(width))
         names = [f"layer_{number}" for number in layers]
         self.layer_transforms = nn.ModuleDict({name: _Alignment(width) for name in names})
-        attentions = nn.ModuleDict({name: _CrossAttention(width, anchors) for name in names})
+        attentions = nn.ModuleDict({name: _CrossAttention(width, anchors, positions) for name in names})
         self.cross_attn = nn.ModuleDict({"layer_attentions": attentions})
 
 
@@ -375,7 +388,7 @@ def _own(options: Mapping[str, Any], backbone: Mapping[str, Tensor], device: str
     positions = "visual.positional_embedding" if "visual.proj" in backbone else "pos_embed"
     width = backbone[positions].shape[-1]
     with torch.device(device):
-        return _Learned(width, options["layers"], options["num_anchors"])
+        return _Learned(width, options["layers"], options["num_anchors"], options["most_patches"])
 
 
 def _linear(width: int, *, bias: bool = True) -> nn.Linear:

@@ -30,8 +30,6 @@ from methods.registry import find
 from tests.bench.conftest import make_mvtec_layout
 
 METHODS = ("tipsomaly", "vand", "anomalyclip", "adaclip", "crane", "vcpclip", "faprompt", "visualad", "cops")
-AS = {"visualad": "mvtec"}
-"""Method -> what the source is taken for, where the recipe makes one epoch of any other."""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +53,7 @@ JobMaker = Callable[..., TrainJob]
 @pytest.fixture
 def job_for(weights: Path, data: Path) -> JobMaker:
     def job(method: str, *, seed: int = 111, source: Path = data) -> TrainJob:
-        folder = open_dataset(source)
-        folder = replace(folder, key=AS.get(method, folder.key))
-        return make_job(MethodRequest(method, "mini"), [folder], seed, Library(weights, sha256))
+        return make_job(MethodRequest(method, "mini"), [open_dataset(source)], seed, Library(weights, sha256))
 
     return job
 

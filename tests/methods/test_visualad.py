@@ -15,7 +15,7 @@ from methods.clip_based import blank
 from methods.fill import filled
 from methods.visualad import VisualAD
 
-MINI = VisualAD.presets["mini"]
+MINI = {**VisualAD.preset("mini").options, "layers": (2, 3, 5, 6)}
 OPTIONS = VisualAD.resolve(MINI)
 SIZE = OPTIONS["image_size"]
 NAMES = ["bottle", "metal_nut", "01"]
@@ -202,7 +202,7 @@ def test_published_and_own_files_hold_the_same_tensors(
 ) -> None:
     published = states.read(files["learned"])
     assert published["layer_transforms"]["layer_3"]["mlp.3.bias"].shape == (128,)
-    assert published["cross_attn"]["layer_attentions.layer_6.pos_encoding"].shape == (1, 1536, 128)
+    assert published["cross_attn"]["layer_attentions.layer_6.pos_encoding"].shape == (1, 100, 128)
     assert published["features_list"] == [2, 3, 5, 6] and published["image_size"] == SIZE
     own = tmp_path / "own.safetensors"
     states.write({name: tensor.detach() for name, tensor in detector.learned().items()}, own)
@@ -284,6 +284,7 @@ def test_what_a_file_says_beside_is_passed_over(files: dict[str, Path], tmp_path
         ({"layers": ()}, "layers"),
         ({"layers": (3, 3)}, "layers"),
         ({"num_anchors": 0}, "num_anchors"),
+        ({"most_patches": 0}, "most_patches"),
         ({"norm": "clip"}, "norm"),
         ({"top_share": 0.0}, "top_share"),
         ({"top_share": 1.5}, "top_share"),
@@ -303,9 +304,9 @@ def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> N
 def test_a_grid_beyond_the_positions_is_refused(files: dict[str, Path]) -> None:
     model = clip.load("mini", files["vision"], quick_gelu=True)
     learned = _learned(model)
-    assert VisualAD(model, learned, **{**MINI, "image_size": 559}).grid == (39, 39)
-    with pytest.raises(ValueError, match="image_size 560 makes 1600 patches; SCA has positions for 1536"):
-        VisualAD(model, learned, **{**MINI, "image_size": 560})
+    assert VisualAD(model, learned, **{**MINI, "image_size": 153}).grid == (10, 10)
+    with pytest.raises(ValueError, match="image_size 154 makes 121 patches, more than most_patches, 100"):
+        VisualAD(model, learned, **{**MINI, "image_size": 154})
 
 
 def _learned(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -378,8 +379,15 @@ def test_files_say_what_they_were_trained_on() -> None:
     # A file fits one choice of sizes; how scores are read from it is free.
     names = {
         VisualAD.files({**options, **change}, "visa")["learned"].name
-        for change in ({}, {"image_size": 336}, {"layers": (6, 24)}, {"num_anchors": 8}, {"backbone": "mini"})
+        for change in (
+            {},
+            {"image_size": 336},
+            {"layers": (6, 24)},
+            {"num_anchors": 8},
+            {"most_patches": 99},
+            {"backbone": "mini"},
+        )
     }
-    assert len(names) == 5
+    assert len(names) == 6
     same = {"norm": "trained", "sigma": 2.0, "top_share": 0.02, "dropout": 0.0}
     assert VisualAD.files({**options, **same}, "visa") == VisualAD.files(options, "visa")
