@@ -1,4 +1,4 @@
-"""What methods on one frozen CLIP share: its file, its input, and named tensors learned beside it."""
+"""What methods on one frozen CLIP, or DINO, share: its file, its input, tensors learned beside it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from methods import states
-from methods.backbones import blocks, clip
+from methods.backbones import blocks, clip, dinov2
+from methods.backbones.vit import VisionTransformer
 from methods.base import ZeroShotDetector
 from methods.card import as_typed
 from methods.fill import filled
@@ -41,13 +42,19 @@ class ClipBased(ZeroShotDetector):
     """Under which the publisher's file holds what is learned, where it is not the whole file."""
     sections: ClassVar[Sequence[str]] = ()
     """State dicts that the publisher's file holds beside single tensors; our names begin with theirs."""
+    dinos: ClassVar[Sequence[str]] = ()
+    """Of `methods.backbones.dinov2`, the networks that `backbone` may name in CLIP's place."""
 
+    model: Any
     positions: Tensor
 
     def __init__(
-        self, model: open_clip.CLIP, learned: Mapping[str, Tensor] | None = None, **options: Any
+        self,
+        model: open_clip.CLIP | VisionTransformer,
+        learned: Mapping[str, Tensor] | None = None,
+        **options: Any,
     ) -> None:
-        """Take a built CLIP, and what is learned by its published names.
+        """Take a built CLIP, or one of `dinos`, and what is learned by its published names.
 
         Raises `ValueError` where the options, or names and shapes of what is learned, do not fit it.
         """
@@ -60,10 +67,14 @@ class ClipBased(ZeroShotDetector):
             name: nn.Parameter(tensor.detach().float().clone()) for name, tensor in (learned or {}).items()
         }
         self._names, self._own = tuple(own), nn.ParameterList(own.values())
-        blocks.check_taps(self.options.get("layers", ()), len(clip.vision_blocks(model)))
-        self.grid = clip.grid_of(model, self.image_size)
-        mode, antialias = self.position_resize
-        positions = clip.positions(model, self.image_size, mode=mode, antialias=antialias)
+        if isinstance(model, VisionTransformer):
+            depth, self.grid = len(model.blocks), model.grid_of(self.image_size, self.image_size)
+            positions = model.position_embedding(self.grid)
+        else:
+            depth, self.grid = len(clip.vision_blocks(model)), clip.grid_of(model, self.image_size)
+            mode, antialias = self.position_resize
+            positions = clip.positions(model, self.image_size, mode=mode, antialias=antialias)
+        blocks.check_taps(self.options.get("layers", ()), depth)
         self.register_buffer("positions", positions, persistent=False)
 
     # --- options and files --------------------------------------------------------------------------
@@ -72,13 +83,14 @@ class ClipBased(ZeroShotDetector):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a backbone that there is not."""
         resolved = super().resolve(options)
-        cls.network(resolved).file(resolved["backbone"])
+        if cls.network(resolved) is clip:
+            clip.file(resolved["backbone"], cls.dinos)
         return resolved
 
     @classmethod
     def network(cls, options: Mapping[str, Any]) -> ModuleType:
         """Return the room that knows the option `backbone`: its file, how it is read, its input."""
-        return clip
+        return dinov2 if options["backbone"] in cls.dinos else clip
 
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile | None:
@@ -155,7 +167,9 @@ class ClipBased(ZeroShotDetector):
         return files if learned is None else {**files, "learned": learned}
 
     @classmethod
-    def _network(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> open_clip.CLIP:
+    def _network(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> Any:
+        if cls.network(options) is dinov2:
+            return dinov2.load(options["backbone"], files["vision"])
         quick_gelu = options.get("quick_gelu", cls.quick_gelu)
         return clip.load(options["backbone"], files["vision"], quick_gelu=quick_gelu)
 

@@ -3,10 +3,8 @@
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -14,17 +12,17 @@ from torch import Tensor
 
 from methods import maps
 from methods.backbones import clip, dinov2
-from methods.backbones.blocks import check_taps, run_blocks
+from methods.backbones.blocks import run_blocks
 from methods.backbones.vit import VisionTransformer
-from methods.base import Features, Prediction, ZeroShotDetector
+from methods.base import Features, Prediction
+from methods.clip_based import ClipBased
 from methods.image_set import ImageSet
 from methods.mutual_scoring import mean_distances
-from methods.weights import WeightFile
 
 _MAPS_AT_ONCE = 8
 
 
-class MuSc(ZeroShotDetector):
+class MuSc(ClipBased):
     """MuSc (arXiv 2401.16753) as its code has it: transductive, nothing learned, no text.
 
     The map is every patch's mean distance to the 30 % of the other images that are nearest, over levels of
@@ -65,18 +63,13 @@ class MuSc(ZeroShotDetector):
     }
     encoder_options = ("backbone", "image_size", "layers", "quick_gelu")
 
-    def __init__(self, network: open_clip.CLIP | VisionTransformer, **options: Any) -> None:
-        """Take a built CLIP, or a plain ViT; raises `ValueError` where the options do not fit it."""
-        super().__init__(**options)
-        self.network = network
-        if isinstance(network, VisionTransformer):
-            depth, self.grid = len(network.blocks), network.grid_of(self.image_size, self.image_size)
-        else:
-            depth, self.grid = len(clip.vision_blocks(network)), clip.grid_of(network, self.image_size)
-            positions = clip.positions(network, self.image_size, antialias=False)
-            self.register_buffer("positions", positions, persistent=False)
-        check_taps(self.options["layers"], depth)
-        self.levels = [f"level{number}" for number in self.options["layers"]]
+    position_resize = ("bicubic", False)
+    dinos = tuple(dinov2.VARIANTS)
+
+    @property
+    def levels(self) -> list[str]:
+        """Names of the features that are compared."""
+        return [f"level{number}" for number in self.options["layers"]]
 
     # --- options and files --------------------------------------------------------------------------
 
@@ -84,8 +77,7 @@ class MuSc(ZeroShotDetector):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for one that cannot be."""
         resolved = super().resolve(options)
-        _family(resolved["backbone"]).file(resolved["backbone"])
-        if resolved["quick_gelu"] and _family(resolved["backbone"]) is dinov2:
+        if resolved["quick_gelu"] and resolved["backbone"] in cls.dinos:
             raise ValueError("quick_gelu: DINO has no QuickGELU")
         if any(degree < 1 or degree % 2 == 0 for degree in resolved["degrees"]):
             raise ValueError(f"degrees {resolved['degrees']}: a neighbourhood has an odd side")
@@ -99,29 +91,9 @@ class MuSc(ZeroShotDetector):
         return resolved
 
     @classmethod
-    def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
-        """Return the weights of the backbone: `vision`."""
-        return {"vision": _family(options["backbone"]).file(options["backbone"])}
-
-    @classmethod
-    def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
-        """Build from a local file; raises `ValueError` naming one that does not fit exactly."""
-        resolved = cls.resolve(options)
-        backbone, path = resolved["backbone"], files["vision"]
-        if _family(backbone) is dinov2:
-            return cls(dinov2.load(backbone, path), **options)
-        return cls(clip.load(backbone, path, quick_gelu=resolved["quick_gelu"]), **options)
-
-    @classmethod
-    def write_untrained(cls, paths: Mapping[str, Path], options: Mapping[str, Any], seed: int) -> None:
-        """Write untrained weights in the published format."""
-        backbone = cls.resolve(options)["backbone"]
-        _family(backbone).write_untrained(backbone, paths["vision"], seed)
-
-    @classmethod
     def judge_flops(cls, options: Mapping[str, Any], count: int) -> float:
         """Return what comparing each pair of `count` images once takes, in floating-point operations."""
-        if _family(options["backbone"]) is dinov2:
+        if options["backbone"] in cls.dinos:
             network = dinov2.variant(options["backbone"])
             width, patch = network.width, network.patch
         else:
@@ -135,9 +107,9 @@ class MuSc(ZeroShotDetector):
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Squash to the square (3, S, S): bicubic as CLIP does, or bilinear with ImageNet's statistics."""
-        if isinstance(self.network, VisionTransformer):
+        if isinstance(self.model, VisionTransformer):
             return dinov2.preprocess(image, self.image_size, Image.Resampling.BILINEAR)
-        return clip.preprocess(image, self.image_size)
+        return super().preprocess(image)
 
     def encode(self, images: Tensor) -> Features:
         """Return `image` (B, E), the class embedding, and `level<block>` (B, P, C), the patches after it.
@@ -145,13 +117,13 @@ class MuSc(ZeroShotDetector):
         CLIP: the residual stream, and the class token projected, of unit length. DINO: all through its final
         norm, the class token not normalised.
         """
-        network, layers = self.network, self.options["layers"]
+        network, layers = self.model, self.options["layers"]
         if isinstance(network, VisionTransformer):
             last, states = network.run(network.embed(images), taps=layers)
             image = network.norm(last)[:, 0].float()
             tokens = [network.norm(state)[:, network.leading :] for state in states]
         else:
-            hidden = clip.embed_image(network, images, self.get_buffer("positions"))
+            hidden = clip.embed_image(network, images, self.positions)
             last, states = run_blocks(clip.vision_blocks(network), hidden, taps=layers)
             image = F.normalize(clip.project(network, last[:, 0]).float(), dim=-1)
             tokens = [state[:, 1:] for state in states]
@@ -261,11 +233,6 @@ class MuSc(ZeroShotDetector):
             return []
         gaps = torch.stack([alike[:, count - 1] - alike[:, count] for count in cuts], dim=1)
         return [index for index in indices if gaps[index].min() <= 1e-6]
-
-
-def _family(backbone: str) -> Any:
-    """Return the room that the backbone's files and networks are in."""
-    return dinov2 if backbone.startswith("dino") else clip
 
 
 def _divided(count: int, subsets: int) -> list[range]:

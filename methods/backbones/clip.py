@@ -68,10 +68,10 @@ _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 _ARCHITECTURES = {"ViT-B-16-plus-240-e32": "ViT-B-16-plus-240"}
 
 
-def file(backbone: str) -> WeightFile:
-    """Return the weight file of `backbone`; raises `ValueError` naming the nearest one there is."""
+def file(backbone: str, others: Sequence[str] = ()) -> WeightFile:
+    """Return the weight file of `backbone`; raises `ValueError` with the nearest there is, or of `others`."""
     if backbone not in FILES:
-        near = difflib.get_close_matches(backbone, FILES, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(backbone, (*FILES, *others), n=1, cutoff=0.0)
         raise ValueError(f"there is no CLIP backbone {backbone!r}; did you mean {near[0]!r}?")
     return FILES[backbone]
 
