@@ -116,3 +116,21 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, text: str, says: str
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(BenchError, match="did you mean 'crane_paper'"):
         build_published("crane_papr")
+
+
+def test_muscs_means_are_those_of_its_classes_but_for_one() -> None:
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for row in _rows(published.find("musc_repository").read_text(encoding="utf-8")):
+        if row["method"] == "MuSc":
+            kind = "mean" if not row["class"] else "class"
+            values.setdefault((row["dataset"], f"{row['level']}_{row['metric']}", kind), []).append(
+                float(row["value"])
+            )
+    off = []
+    for dataset, metric, kind in values:
+        if kind == "class":
+            classes, (mean,) = values[dataset, metric, "class"], values[dataset, metric, "mean"]
+            if abs(sum(classes) / len(classes) - mean) > 0.011:
+                off.append((dataset, metric))
+    assert len(values) == 21 + 9
+    assert off == [("VisA", "pixel_auroc")]
