@@ -142,7 +142,7 @@ class ZeroShotDetector(nn.Module, ABC):
 
     @classmethod
     def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
-        """Return the weight files needed, by role (`vision`, `learned`, ...)."""
+        """Return the weight files needed, by role (`vision`, `learned`, ...), see `weights.frozen`."""
         return {}
 
     @classmethod
@@ -232,6 +232,19 @@ class ZeroShotDetector(nn.Module, ABC):
     ) -> tuple[Tensor, np.ndarray]:
         """Change a network input (3, S, S) and its mask (S, S) together, after `augment` and `preprocess`."""
         return image, mask
+
+    def remember(self, features: Features, labels: Tensor, masks: Tensor) -> None:
+        """Take from B images of the source what `kept` returns; masks (B, S, S), uint8 of 0 and 1.
+
+        Called without gradient for all its images in their order, once, before training begins.
+        """
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return what `remember` took, saved beside `learned` but not trained; without rows before."""
+        return {}
+
+    def keep(self, kept: Mapping[str, Tensor]) -> None:
+        """Take back what `kept` returned."""
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms that the stage of `recipe` weighs, for `encode`d images of a batch."""

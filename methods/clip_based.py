@@ -17,7 +17,7 @@ from methods.backbones.vit import VisionTransformer
 from methods.base import ZeroShotDetector
 from methods.card import as_typed
 from methods.fill import filled
-from methods.weights import WeightFile
+from methods.weights import WeightFile, is_learned
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -131,33 +131,57 @@ class ClipBased(ZeroShotDetector):
         raise NotImplementedError(f"{cls.__name__} learns nothing")
 
     @classmethod
-    def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
-        """Return names and shapes of what the publisher's files hold besides; required there and dropped."""
+    def without_rows(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is `kept` as training begins."""
+        return {}
+
+    @classmethod
+    def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the publisher's files hold besides: required there, and dropped.
+
+        Tensors without storage tell a shape; others must be the same.
+        """
         return {}
 
     @classmethod
     def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Read the publisher's file or a flat one; raises `ValueError` naming it where it does not fit."""
+        """Read the publisher's file or a flat one, with what is kept beside what is learned.
+
+        Raises `ValueError` naming a file that does not fit.
+        """
         content, backbone = states.read(path), clip.blank(options["backbone"])
         unwrapped = states.flat(content) if cls.sections and isinstance(content, dict) else content
         state = states.unwrap(unwrapped, cls.learned_key, path)
-        wanted = cls.learned_shapes(options, backbone)
-        extra = {} if state.keys() == content.keys() else cls.unused(options, backbone)
-        states.check(state, blank({**wanted, **extra}), path)
+        wanted, extra = blank(cls.learned_shapes(options, backbone)), {}
+        kept = cls.without_rows(options, backbone)
+        if state.keys() == content.keys():
+            wanted |= kept
+        else:
+            extra = cls.unused(options, backbone)
+        states.check(state, wanted | extra, path, any_rows=kept)
+        for name, tensor in extra.items():
+            if not tensor.is_meta and not torch.equal(state[name].to(tensor.dtype), tensor):
+                raise ValueError(f"{path}: {name} is not that of this model; fetch the file again")
         return {name: state[name] for name in wanted}
+
+    @classmethod
+    def read_state(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Read what depends on the source from all files of it, see `read_learned`."""
+        parts = [cls.read_learned(path, options) for role, path in files.items() if is_learned(role)]
+        return {name: tensor for part in parts for name, tensor in part.items()}
 
     @classmethod
     def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
         """Write filled tensors: `.safetensors` as a flat state dict, any other as published."""
         backbone = clip.blank(options["backbone"])
-        shapes = cls.learned_shapes(options, backbone)
+        tensors = blank(cls.learned_shapes(options, backbone))
         if path.suffix == ".safetensors":
-            states.write(filled(blank(shapes), seed), path)
+            states.write(filled(tensors, seed), path)
             return
-        tensors = filled(blank({**shapes, **cls.unused(options, backbone)}), seed)
-        states.write(
-            states.nested(tensors, cls.sections) if cls.sections else {cls.learned_key: tensors}, path
-        )
+        tensors |= cls.unused(options, backbone)
+        made = filled({name: each for name, each in tensors.items() if each.is_meta}, seed)
+        state = {**tensors, **made}
+        states.write(states.nested(state, cls.sections) if cls.sections else {cls.learned_key: state}, path)
 
     @classmethod
     def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
@@ -182,8 +206,7 @@ class ClipBased(ZeroShotDetector):
     def load(cls, files: Mapping[str, Path], **options: Any) -> Self:
         """Build from local files; raises `ValueError` naming a file that does not fit exactly."""
         resolved = cls.resolve(options)
-        parts = [cls.read_learned(path, resolved) for role, path in files.items() if _is_learned(role)]
-        learned = {name: tensor for part in parts for name, tensor in part.items()} if parts else None
+        learned = cls.read_state(files, resolved) if cls.recipe else None
         return cls(cls._network(files, resolved), learned, **cls.beside(files, resolved), **options)
 
     @classmethod
@@ -201,7 +224,7 @@ class ClipBased(ZeroShotDetector):
         if "vision" in paths:
             cls.network(resolved).write_untrained(resolved["backbone"], paths["vision"], seed)
         for role, path in paths.items():
-            if _is_learned(role):
+            if is_learned(role):
                 cls.write_learned(path, resolved, seed)
 
     def learned(self) -> dict[str, nn.Parameter]:

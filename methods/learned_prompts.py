@@ -5,6 +5,7 @@ compound prompts that overwrite positions ahead of blocks.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import open_clip
 import torch
@@ -25,6 +26,23 @@ MOST_WORDS = 72
 def tokens(count: int, endings: Sequence[str] = ("object.", "damaged object.")) -> Tensor:
     """Return the token ids (endings, 77) of prompts with `count` placeholders in front of their endings."""
     return clip.tokenize([f"{'X ' * count}{ending}" for ending in endings])
+
+
+def two(count: int) -> Sentences:
+    """Return AnomalyCLIP's two prompts with `count` learned words."""
+    ids = tokens(count)
+    return {"pos": (ids[:1], count), "neg": (ids[1:], count)}
+
+
+def check_sizes(options: Mapping[str, Any], least: Mapping[str, int], most: int = MOST_WORDS) -> None:
+    """Raise `ValueError` where a count of words (`n_ctx...`, `t_n_ctx`) or what has a `least` cannot be."""
+    counts = [name for name in options if name.startswith("n_ctx")] + ["t_n_ctx"]
+    for name, bound in {**dict.fromkeys(counts, 1), **least}.items():
+        if options[name] < bound:
+            raise ValueError(f"{name} must be at least {bound}, not {options[name]}")
+    for name in counts:
+        if options[name] > most:
+            raise ValueError(f"{name} must be at most {most}, not {options[name]}")
 
 
 def deep_shapes(count: int, length: int, width: int) -> Shapes:

@@ -86,13 +86,7 @@ class ObjectAgnostic(ClipBased):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
-        counts = [name for name in resolved if name.startswith("n_ctx")] + ["t_n_ctx"]
-        for name, least in {**dict.fromkeys(counts, 1), "depth": cls.shallow, **cls.least}.items():
-            if resolved[name] < least:
-                raise ValueError(f"{name} must be at least {least}, not {resolved[name]}")
-        for name in counts:
-            if resolved[name] > cls.most_words:
-                raise ValueError(f"{name} must be at most {cls.most_words}, not {resolved[name]}")
+        prompts.check_sizes(resolved, {"depth": cls.shallow, **cls.least}, cls.most_words)
         return resolved
 
     @classmethod
@@ -250,9 +244,7 @@ class PromptPair(ObjectAgnostic):
     @classmethod
     def sentences(cls, options: Mapping[str, Any]) -> prompts.Sentences:
         """Return the two prompts."""
-        count = options["n_ctx"]
-        ids = prompts.tokens(count)
-        return {"pos": (ids[:1], count), "neg": (ids[1:], count)}
+        return prompts.two(options["n_ctx"])
 
     def pair(self) -> Tensor:
         """Return the learned words (2, `n_ctx`, W) of the normal and the abnormal prompt."""

@@ -1,7 +1,7 @@
 """State dicts on disk: read without running foreign code, checked strictly, written as published."""
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,23 @@ def nested(state: Mapping[str, Tensor], sections: Sequence[str]) -> dict[str, An
     return found
 
 
-def check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: str | Path) -> None:
-    """Raise `OtherModelError` naming `origin` unless `state` has exactly the names and shapes of `wanted`."""
-    wrong = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+def check(
+    state: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    origin: str | Path,
+    *,
+    any_rows: Collection[str] = (),
+) -> None:
+    """Raise `OtherModelError` naming `origin` unless `state` has exactly the names and shapes of `wanted`.
+
+    The tensors of the names `any_rows` may have any number of rows.
+    """
+
+    def fits(name: str) -> bool:
+        found, shape = state[name].shape, wanted[name].shape
+        return found[1:] == shape[1:] and len(found) > 0 if name in any_rows else found == shape
+
+    wrong = [name for name in wanted if name in state and not fits(name)]
     if wrong:
         name = wrong[0]
         raise OtherModelError(

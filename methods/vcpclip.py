@@ -178,9 +178,9 @@ class VcpClip(ClipBased):
         return found | {"prompt_norm.weight": torch.ones(width), "prompt_norm.bias": torch.zeros(width)}
 
     @classmethod
-    def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+    def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what published files hold and nothing ever uses."""
-        return {"prompt_text_projection": tuple(backbone["text_projection"].shape)}
+        return {"prompt_text_projection": backbone["text_projection"]}
 
     # --- images and their texts ---------------------------------------------------------------------
 

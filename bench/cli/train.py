@@ -90,6 +90,11 @@ class _Progress(TrainListener):
         if self._bar is not None:
             self._bar.close()
 
+    def remembered(self, images: int, of: int) -> None:
+        if self._bar is None:
+            self._bar = progress(total=of, unit="images", description=f"{self._name}, its source")
+        self._bar.update(images)
+
     def epoch(self, number: int, epochs: int, images: int) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -22,6 +22,7 @@ from bench.errors import BenchError
 from bench.store.atomic import write_atomically
 from bench.store.digests import sha256
 from methods.base import Features, ZeroShotDetector
+from methods.weights import frozen
 
 
 def features_key(
@@ -37,7 +38,7 @@ def features_key(
         "method": method,
         "version": model.version,
         "options": {name: model.options[name] for name in sorted(model.encoder_options)},
-        "weights": {role: digest for role, digest in weights.items() if role != "learned"},
+        "weights": frozen(weights),
         "precision": precision,
         # Kernels differ in the last bit; mixing devices would make results depend on what was cached where.
         "device": device.type,

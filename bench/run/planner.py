@@ -81,15 +81,15 @@ class Library:
         options: Mapping[str, Any],
         source: Source | None,
         *,
-        frozen: bool = False,
+        source_free: bool = False,
     ) -> Weights:
-        """Return the files that the request needs, verified; `frozen` leaves out what is learned.
+        """Return the files that the request needs, verified; `source_free`: without what is learned.
 
         Raises `BenchError` naming what is missing and how to get it, `WeightsError` for a wrong file.
         """
         wanted = request.detector.files(options, str(source) if source else None)
-        if frozen:
-            wanted.pop("learned", None)
+        if source_free:
+            wanted = weights.frozen(wanted)
         found = {role: weights.locate(file, self.root) for role, file in wanted.items()}
         missing = [wanted[role] for role, path in found.items() if path is None]
         if missing:

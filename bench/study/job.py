@@ -85,7 +85,7 @@ def make_job(request: MethodRequest, folders: Sequence[Folder], seed: int, libra
     """
     source = Source(tuple(folder.target for folder in folders), seed)
     options = request.options(None, source)
-    found = library.find(request, options, source, frozen=True)
+    found = library.find(request, options, source, source_free=True)
     out = library.root / request.detector.files(options, str(source))["learned"].name
     job = TrainJob(request, source, tuple(folders), options, found.files, found.digests, out, found.untrained)
     examples_of(job)

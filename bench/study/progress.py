@@ -23,7 +23,7 @@ class Progress:
         self.identity = hashlib.sha256(canonical.encode()).hexdigest()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state (`learned`, `optimiser`, `curve`) of this very training; None without one.
+        """Return the saved state of this very training, what `save` was given; None without one.
 
         Raises `BenchError` for a damaged file.
         """
@@ -40,6 +40,7 @@ class Progress:
     def save(
         self,
         learned: Mapping[str, Tensor],
+        kept: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
         curve: list[dict[str, float]],
     ) -> None:
@@ -47,6 +48,7 @@ class Progress:
         state = {
             "identity": self.identity,
             "learned": {name: tensor.detach().cpu().contiguous() for name, tensor in learned.items()},
+            "kept": {name: tensor.cpu() for name, tensor in kept.items()},
             "optimiser": optimiser.state_dict(),
             "curve": curve,
         }

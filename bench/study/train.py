@@ -26,12 +26,18 @@ from bench.study.progress import Progress
 from datasets.images import read_image, read_mask, resize_mask
 from datasets.mosaic import draw_four, mosaic
 from datasets.samples import Sample
-from methods.base import TrainingBatch, ZeroShotDetector
+from methods.base import Features, TrainingBatch, ZeroShotDetector
 from methods.learning import Stage
+
+_LOOK = 8
+"""Images that `remember` is shown at a time."""
 
 
 class TrainListener:
     """Is told how training goes; the base class ignores everything."""
+
+    def remembered(self, images: int, of: int) -> None:
+        """So many more images of the source have been looked at before training."""
 
     def epoch(self, number: int, epochs: int, images: int) -> None:
         """Epoch `number` (from 1) begins."""
@@ -61,6 +67,9 @@ def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListen
         with torch.no_grad():
             for name, tensor in state["learned"].items():
                 learned[name].copy_(tensor)
+        model.keep({name: tensor.to(machine.device) for name, tensor in state["kept"].items()})
+    else:
+        trainer.remember(listener)
     before = 0
     for stage, epochs in job.stages:
         optimiser = stage.make_optimiser(learned, job.source.key)
@@ -72,14 +81,14 @@ def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListen
                 listener.epoch(len(curve) + 1, job.epochs, len(trainer.examples))
                 curve.append(trainer.epoch(stage, len(curve) + 1, epoch, epochs, optimiser, listener))
                 kept = job.out.with_name(f"{job.out.stem}.epochs") / f"epoch_{len(curve)}.safetensors"
-                dataclasses.replace(record, loss=curve).save(learned, kept)
-                progress.save(learned, optimiser, curve)
+                dataclasses.replace(record, loss=curve).save({**learned, **model.kept()}, kept)
+                progress.save(learned, model.kept(), optimiser, curve)
                 listener.finished(len(curve), curve[-1])
         before += epochs
     if differences(job, digest):
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(job.out.stat().st_mtime))
         job.out.replace(job.out.with_name(f"{job.out.stem}.until-{stamp}{job.out.suffix}"))
-    dataclasses.replace(record, loss=curve).save(learned, job.out)
+    dataclasses.replace(record, loss=curve).save({**learned, **model.kept()}, job.out)
     made = {"seconds": round(time.perf_counter() - started, 3), "provenance": provenance(machine.device)}
     write_json(job.out.with_name(f"{job.out.stem}.provenance.json"), made, "--weights-root")
     progress.drop()
@@ -104,6 +113,17 @@ class _Trainer:
             model, job.request.key, job.digests, cache=machine.cache, device=machine.device
         )
 
+    @torch.no_grad()
+    def remember(self, listener: TrainListener) -> None:
+        """Show the model all examples in their order, if it keeps something of them."""
+        if not self.model.kept():
+            return
+        count = len(self.examples)
+        for batch in batches(ahead(range(count), self._unchanged, self.machine.workers, _LOOK), _LOOK):
+            features, drawn = self._encoded(batch)
+            self.model.remember(features, drawn.labels, drawn.masks)
+            listener.remembered(len(batch), count)
+
     def epoch(
         self,
         stage: Stage,
@@ -117,21 +137,12 @@ class _Trainer:
 
         Returns the mean of each loss term and of the total over the images.
         """
-        job, device, learned = self.job, self.machine.device, self.model.learned()
+        job, learned = self.job, self.model.learned()
         torch.manual_seed(job.seed + number)
         sums: dict[str, float] = {}
         steps = -(-len(self.examples) // stage.batch_size)
         for step, batch in enumerate(self._batches(stage, number)):
-            samples = [example.sample for *_, example in batch]
-            features = self.encoder.features(
-                [(digest, tensor) for digest, tensor, *_ in batch], partial(self._input, samples)
-            )
-            drawn = TrainingBatch(
-                [example.data.prompt for *_, example in batch],
-                torch.tensor([sample.label for sample in samples], device=device),
-                torch.from_numpy(np.stack([mask for _, _, mask, _ in batch])).to(device),
-                stage.name,
-            )
+            features, drawn = self._encoded(batch, stage.name)
             stage.set_rates(optimiser, of_stage * steps + step, steps, epochs)
             terms = self.model.loss(features, drawn)
             loss = stage.minimised(terms)
@@ -146,6 +157,18 @@ class _Trainer:
             listener.batch(len(batch), loss.item())
         return {name: value / len(self.examples) for name, value in sums.items()}
 
+    def _encoded(self, batch: list["_Read"], stage: str = "") -> tuple[Features, TrainingBatch]:
+        samples, device = [example.sample for *_, example in batch], self.machine.device
+        features = self.encoder.features(
+            [(digest, tensor) for digest, tensor, *_ in batch], partial(self._input, samples)
+        )
+        return features, TrainingBatch(
+            [example.data.prompt for *_, example in batch],
+            torch.tensor([sample.label for sample in samples], device=device),
+            torch.from_numpy(np.stack([mask for _, _, mask, _ in batch])).to(device),
+            stage,
+        )
+
     def _batches(self, stage: Stage, epoch: int) -> Iterator[list["_Read"]]:
         generator = torch.Generator().manual_seed(self.job.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.examples), generator=generator).tolist()
@@ -156,17 +179,14 @@ class _Trainer:
         yield from batches(ahead(order, read, self.machine.workers, stage.batch_size), stage.batch_size)
 
     def _read(self, stage: Stage, epoch: int, index: int) -> "_Read":
-        """Return digest (None if no features are kept), network input (None if they are), mask, example."""
         example, model = self.examples[index], self.model
         rng = np.random.default_rng([self.job.seed, epoch, index])
-        sample, digest = example.sample, None
+        sample = example.sample
         if rng.random() < stage.mosaic.get(example.dataset, 0.0):
             image, mask = mosaic(draw_four(example.data, rng, of=stage.mosaic_of))
+        elif not stage.augments:
+            return self._unchanged(index)
         else:
-            if not stage.augments:
-                digest = self.digest(sample.image)
-                if self.encoder.has(digest):
-                    return digest, None, self._mask(sample), example
             image = read_image(sample.image)
             mask = read_mask(sample.mask) if sample.mask else np.zeros((image.height, image.width), np.uint8)
         generator = torch.Generator()
@@ -176,7 +196,13 @@ class _Trainer:
         tensor, mask = model.preprocess(image), self._resized(mask)
         if stage.augments:
             tensor, mask = model.augment_input(tensor, mask, stage.name, generator)
-        return digest, tensor, mask, example
+        return None, tensor, mask, example
+
+    def _unchanged(self, index: int) -> "_Read":
+        example = self.examples[index]
+        digest = self.digest(example.sample.image)
+        tensor = None if self.encoder.has(digest) else self._input([example.sample], 0)
+        return digest, tensor, self._mask(example.sample), example
 
     def _input(self, samples: Sequence[Sample], index: int) -> Tensor:
         return self.model.preprocess(read_image(samples[index].image))
@@ -191,3 +217,4 @@ class _Trainer:
 
 
 _Read = tuple[str | None, Tensor | None, np.ndarray, Example]
+"""Digest (None if no features are kept), network input (None if they are), mask, example."""

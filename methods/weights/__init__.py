@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from methods.files import write_atomically
 from methods.weights.download import DownloadError, from_address, from_hub, version_file
-from methods.weights.file import HubFile, WeightFile
+from methods.weights.file import HubFile, WeightFile, frozen, is_learned
 from methods.weights.trust import (
     Digest,
     MismatchError,
@@ -28,6 +28,8 @@ __all__ = [
     "WeightsError",
     "by_hand",
     "fetch",
+    "frozen",
+    "is_learned",
     "locate",
     "mark_untrained",
     "status",

@@ -1,8 +1,9 @@
 """What a publisher says of a file of weights."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class HubFile(NamedTuple):
@@ -54,3 +55,13 @@ class WeightFile:
         for digest, form in ((self.sha256, "[0-9a-fA-F]{6,64}"), (self.git_sha1, "[0-9a-fA-F]{40}")):
             if digest is not None and not re.fullmatch(form, digest):
                 raise ValueError(f"{self.name}: {digest!r} is no digest; it has to match {form}")
+
+
+def is_learned(role: str) -> bool:
+    """Return whether a file of this role depends on the source that was trained on."""
+    return role.startswith("learned")
+
+
+def frozen(roles: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of roles of what depends on no source."""
+    return {role: each for role, each in roles.items() if not is_learned(role)}
