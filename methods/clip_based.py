@@ -249,10 +249,6 @@ class ClipBased(ZeroShotDetector):
         return clip.encode_text(self.model, sentences)
 
 
-def _is_learned(role: str) -> bool:
-    return role.startswith("learned")
-
-
 def blank(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Return tensors without storage of these names and shapes."""
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}

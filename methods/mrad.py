@@ -164,8 +164,8 @@ class Mrad(ClipBased):
     @classmethod
     def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what published checkpoints hold and nothing ever uses."""
-        embedding, width = backbone["token_embedding.weight"], backbone["token_embedding.weight"].shape[1]
-        found = prompts.copies(prompts.two(options["n_ctx"]), embedding)
+        width = backbone["token_embedding.weight"].shape[1]
+        found = prompts.copies(prompts.two(options["n_ctx"]), backbone["token_embedding.weight"])
         found |= blank(prompts.unused_projections(options["depth"] - 1, width))
         found |= blank(layer("mlp.c_fc", 4 * width, width) | layer("mlp.c_proj", width, 4 * width))
         return {f"prompt_learner.{name}": each for name, each in found.items()}
