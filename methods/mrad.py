@@ -55,6 +55,7 @@ class Mrad(ClipBased):
         "published weights is not told, and a user fell short of the paper with them on MVTec AD."
     )
 
+    prompting = "learned words, object-agnostic, with features of the image's regions"
     defaults: ClassVar[Mapping[str, Any]] = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,

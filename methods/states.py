@@ -82,12 +82,14 @@ def check(
 ) -> None:
     """Raise `OtherModelError` naming `origin` unless `state` has exactly the names and shapes of `wanted`.
 
-    The tensors of the names `any_rows` may have any number of rows.
+    The tensors of the names `any_rows` may have any number of rows, but for none.
     """
 
     def fits(name: str) -> bool:
         found, shape = state[name].shape, wanted[name].shape
-        return found[1:] == shape[1:] and len(found) > 0 if name in any_rows else found == shape
+        if name in any_rows:
+            return len(found) == len(shape) and found[1:] == shape[1:] and found.numel() > 0
+        return found == shape
 
     wrong = [name for name in wanted if name in state and not fits(name)]
     if wrong:

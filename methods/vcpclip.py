@@ -53,6 +53,7 @@ class VcpClip(ClipBased):
         "the rates is inferred. The paper's numbers are means over trainings that differ widely."
     )
 
+    prompting = "learned words and the image's class token in place of the name"
     defaults: ClassVar[Mapping[str, Any]] = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,

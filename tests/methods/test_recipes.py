@@ -100,6 +100,43 @@ WHOLE: Mapping[str, Recipe] = {
         ),
         seed=111,
     ),
+    # MRAD: train.py; the tuned variant alone has a schedule, and its maps are the first stage of the third.
+    "mrad": Recipe(
+        stages=(
+            Stage(
+                name="maps",
+                when={"variant": ("ft",)},
+                epochs=1,
+                batch_size=8,
+                learning_rate=4e-4,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice_abnormal": 1.0, "image": 1.0},
+                learns=("image_proj.*", "patch_proj.*"),
+                schedule=Cosine(floor=1e-6, per="step"),
+            ),
+            Stage(
+                name="maps",
+                when={"variant": ("clip",)},
+                epochs=1,
+                batch_size=8,
+                learning_rate=4e-4,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice_abnormal": 1.0, "image": 1.0},
+                learns=("image_proj.*", "patch_proj.*"),
+            ),
+            Stage(
+                name="prompts",
+                when={"variant": ("clip",)},
+                epochs=5,
+                batch_size=8,
+                learning_rate=4e-4,
+                betas=(0.5, 0.999),
+                losses={"focal": 1.0, "dice_abnormal": 1.0, "dice_normal": 1.0},
+                learns=("prompt_learner.*", "prompt_proj.*"),
+            ),
+        ),
+        seed=111,
+    ),
     # VCP-CLIP: train.py and train.sh; Adam moves the logarithms of the two temperatures faster.
     "vcpclip": Recipe(
         stages=(
