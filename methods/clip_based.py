@@ -60,13 +60,13 @@ class ClipBased(ZeroShotDetector):
         """
         super().__init__(**options)
         self.model = model
+        self._names: tuple[str, ...] = ()
+        self._own = nn.ParameterList()
         if learned is not None:
             shapes = self.learned_shapes(self.options, model.state_dict())
             states.check(learned, blank(shapes), f"what {self.title} learns")
-        own = {
-            name: nn.Parameter(tensor.detach().float().clone()) for name, tensor in (learned or {}).items()
-        }
-        self._names, self._own = tuple(own), nn.ParameterList(own.values())
+            self._names = tuple(shapes)
+            self._own.extend(nn.Parameter(learned[name].detach().float().clone()) for name in shapes)
         if isinstance(model, VisionTransformer):
             depth, self.grid = len(model.blocks), model.grid_of(self.image_size, self.image_size)
             positions = model.position_embedding(self.grid)

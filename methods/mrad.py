@@ -124,9 +124,9 @@ class Mrad(ClipBased):
     @classmethod
     def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
         """Return CLIP's weights and what depends on `source`; published: a checkpoint beside two banks."""
-        usual = all(options[name] == cls.defaults[name] for name in cls.encoder_options)
-        published = usual and {"tf": True, "ft": False, "clip": cls.is_usual(options)}[options["variant"]]
-        if not published or source not in _PUBLISHED:
+        tuned, names = options["variant"] != "tf", (*cls.encoder_options, *cls.shaping)
+        usual = (options[name] == cls.defaults[name] for name in (names if tuned else cls.encoder_options))
+        if source not in _PUBLISHED or not all(usual):  # none for the variant ft
             return super().files(options, source)
         folder, target = f"mrad/{options['backbone']}", _PUBLISHED[source]
         by_hand = f"get it from {_DRIVE}/{_BANK_FOLDER}"
@@ -136,8 +136,7 @@ class Mrad(ClipBased):
         }
         by_hand = f"get test_on_{target}.pth, trained on {source}, from {_DRIVE}/{_PROMPT_FOLDER}"
         checkpoint = WeightFile(f"{folder}/trained_on_{source}.pth", by_hand=by_hand, rough_size=57_300_000)
-        learned = {} if options["variant"] == "tf" else {"learned": checkpoint}
-        return {**super().files(options, None), **learned, **banks}
+        return super().files(options, None) | ({"learned": checkpoint} if tuned else {}) | banks
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
@@ -191,8 +190,7 @@ class Mrad(ClipBased):
         """Write untrained weights in the published formats; roles not in `paths` are left out."""
         usual = {role: path for role, path in paths.items() if role in ("vision", "learned")}
         super().write_untrained(usual, options, seed)
-        rows = memory_bank.untrained(cls.widths(clip.blank(options["backbone"])), seed)
-        memory_bank.write(rows, paths)
+        memory_bank.write(memory_bank.untrained(cls.widths(clip.blank(options["backbone"])), seed), paths)
 
     def kept(self) -> dict[str, Tensor]:
         """Return the memory bank."""

@@ -183,8 +183,6 @@ class VcpClip(ClipBased):
         """Return what published files hold and nothing ever uses."""
         return {"prompt_text_projection": backbone["text_projection"]}
 
-    # --- images and their texts ---------------------------------------------------------------------
-
     @torch.no_grad()
     def encode(self, images: Tensor) -> Features:
         """Return `image` (B, E), the class embedding as it is, and `levels` (B, L, N, W), block outputs."""
