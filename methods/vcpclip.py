@@ -28,16 +28,6 @@ from methods.weights import WeightFile
 SENTENCES = ("a photo of a good", "a photo of a damaged")  # and then the image's own words
 HEADS = 8
 _DRIVE = "https://drive.google.com/uc?id="
-_PUBLISHED = {
-    "visa": (
-        "1MOTaN2hf6ejraTzax6Fnr0fa_b2ZMzjN",
-        "bbb15ee3e303d6036d7eb82ecf6ee2419500d12472dc82c9023069b4110a2849",
-    ),
-    "mvtec": (
-        "1uJE25wx2OgSbVPMhR2rbOO5ey0r9UkTr",
-        "3e9364a149f34cb70dfed5dd493a34907659ee9955429ee0fdcf2899eb3f94e0",
-    ),
-}
 
 
 class VcpClip(ClipBased):
@@ -73,6 +63,27 @@ class VcpClip(ClipBased):
         "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
     }
     sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
+    published: ClassVar[Mapping[str, WeightFile]] = {
+        source: WeightFile(
+            name=f"vcpclip/trained_on_{source}.pth",
+            by_hand=f"get train_{source}.pth from {_DRIVE}{drive} (see the official README)",
+            rough_size=33_100_000,
+            sha256=digest,
+            digest_by_third_party=True,
+        )
+        for source, drive, digest in (
+            (
+                "visa",
+                "1MOTaN2hf6ejraTzax6Fnr0fa_b2ZMzjN",
+                "bbb15ee3e303d6036d7eb82ecf6ee2419500d12472dc82c9023069b4110a2849",
+            ),
+            (
+                "mvtec",
+                "1uJE25wx2OgSbVPMhR2rbOO5ey0r9UkTr",
+                "3e9364a149f34cb70dfed5dd493a34907659ee9955429ee0fdcf2899eb3f94e0",
+            ),
+        )
+    }
     selected_on: ClassVar[Mapping[str, Sequence[str]]] = {"visa": ("mvtec",), "mvtec": ("visa",)}
     recipe = Recipe(
         stages=(
@@ -123,21 +134,6 @@ class VcpClip(ClipBased):
         if resolved["image_size"] ** 2 < resolved["top_pixels"]:
             raise ValueError(f"top_pixels {resolved['top_pixels']} are more than image_size squared has")
         return resolved
-
-    @classmethod
-    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of what is learned on `source`; the authors published two of default sizes."""
-        backbone = options["backbone"]
-        if source not in _PUBLISHED or not cls.is_usual(options) or backbone != cls.defaults["backbone"]:
-            return cls.own_file(options, source)
-        drive, digest = _PUBLISHED[source]
-        return WeightFile(
-            name=f"vcpclip/trained_on_{source}.pth",
-            by_hand=f"get train_{source}.pth from {_DRIVE}{drive} (see the official README)",
-            rough_size=33_100_000,
-            sha256=digest,
-            digest_by_third_party=True,
-        )
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:

@@ -242,7 +242,7 @@ def _refuses(
     ("options", "reason"),
     [
         ({"variant": "best"}, "variant must be tf, ft or clip, not 'best'"),
-        ({"n_ctx": 0}, "n_ctx must lie between"),
+        ({"n_ctx": 0}, "n_ctx must be at least 1, not 0"),
         ({"depth": 0}, "depth must be at least 1"),
     ],
 )
