@@ -178,7 +178,7 @@ def test_dinov2_is_a_file_beside_clips(
     [
         ({"eattn_layers": 7}, "eattn_layers"),
         ({"eattn_layers": -1}, "eattn_layers"),
-        ({"n_ctx": 72}, "n_ctx must lie between 1 and 71"),
+        ({"n_ctx": 72}, "n_ctx must be at most 71"),
         ({"t_n_ctx": 0}, "t_n_ctx"),
         ({"backbone": "ViT-L"}, "ViT-L"),
         ({"dattn": True}, "DINOv2"),
