@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import open_clip
@@ -20,9 +19,9 @@ from torch import Tensor, nn
 
 from methods import states
 from methods.backbones import clip, dinov2
-from methods.backbones.blocks import check_taps, run_blocks
+from methods.backbones.blocks import run_blocks
 from methods.backbones.vit import VisionTransformer
-from methods.base import Features, Prediction, Preset, TrainingBatch, ZeroShotDetector
+from methods.base import Features, Prediction, Preset, TrainingBatch
 from methods.clip_based import ClipBased, Shapes, blank
 from methods.fill import filled
 from methods.learning import Cosine, Recipe, Stage, dice, focal
@@ -120,7 +119,8 @@ class VisualAD(ClipBased):
     position_resize = ("bilinear", False)
     shaping = ("image_size", "layers", "num_anchors", "most_patches")
 
-    model: Any
+    # Those with registers are other networks.
+    dinos = tuple(name for name, each in dinov2.VARIANTS.items() if each.second and not each.registers)
 
     def __init__(
         self, model: open_clip.CLIP | VisionTransformer, learned: Mapping[str, Tensor], **options: Any
@@ -129,13 +129,7 @@ class VisualAD(ClipBased):
 
         Raises `ValueError` where options, network and tensors do not fit.
         """
-        if isinstance(model, VisionTransformer):
-            ZeroShotDetector.__init__(self, **options)
-            self.model, self.grid = model, model.grid_of(self.image_size, self.image_size)
-            check_taps(self.options["layers"], len(model.blocks))
-            self.register_buffer("positions", model.position_embedding(self.grid), persistent=False)
-        else:
-            super().__init__(model, **options)
+        super().__init__(model, **options)
         patches, most = self.grid[0] * self.grid[1], self.options["most_patches"]
         if patches > most:
             raise ValueError(
@@ -165,18 +159,6 @@ class VisualAD(ClipBased):
             if not fits:
                 raise ValueError(f"{name} must be {what}, not {resolved[name]!r}")
         return resolved
-
-    @classmethod
-    def network(cls, options: Mapping[str, Any]) -> ModuleType:
-        """Return the room that knows the option `backbone`: that of DINOv2, without registers, or of CLIP."""
-        variant = dinov2.VARIANTS.get(options["backbone"])
-        return dinov2 if variant and variant.second and not variant.registers else clip
-
-    @classmethod
-    def _network(cls, files: Mapping[str, Path], options: Mapping[str, Any]) -> Any:
-        if cls.network(options) is clip:
-            return super()._network(files, options)
-        return dinov2.load(options["backbone"], files["vision"])
 
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
