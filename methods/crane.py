@@ -22,7 +22,7 @@ from methods.base import Features, Prediction, Preset, TrainingBatch
 from methods.learning import Recipe, Stage, dice, focal
 from methods.maps import enlarge, gaussian_smooth, similarity_logits
 from methods.object_agnostic import PromptPair
-from methods.weights import WeightFile
+from methods.weights import WeightFile, WeightsError
 
 IMAGE_TEMPERATURE = 0.01
 """Of the image logits in training; in testing they take the option `temperature`."""
@@ -151,16 +151,16 @@ class Crane(PromptPair):
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
         """Return the file of the prompts learned on `source`; the authors published some of default sizes.
 
-        Raises `ValueError` for an epoch whose published file is not known here.
+        Raises `WeightsError` for an epoch of theirs that is not pinned.
         """
         plus, epoch = options["dattn"], options["epoch"]
         folder = f"trained_on_{source}_crane{'p' * plus}"
-        known = {path.partition("/")[2] for path in _PUBLISHED if path.startswith(f"{folder}/")}
+        known = [path for path in _PUBLISHED if path.startswith(f"{folder}/")]
         if not known or not cls.is_usual(options) or options["backbone"] != cls.defaults["backbone"]:
             return cls.own_file(options, source, "_plus" * plus)
-        if f"epoch_{epoch}.pth" not in known:
-            raise ValueError(f"there is no epoch {epoch} of {folder} here, but {' and '.join(sorted(known))}")
         path = f"{folder}/epoch_{epoch}.pth"
+        if path not in known:
+            raise WeightsError(f"{path} is not pinned, but {' and '.join(known)}; set the option epoch")
         size, blob, sha256 = _PUBLISHED[path]
         name, url = f"crane/{options['backbone']}/{path}", f"{_CHECKPOINTS}/{path}"
         return WeightFile(name, url, size=size, git_sha1=blob, sha256=sha256, licence="MIT")

@@ -20,6 +20,7 @@ from methods.crane import Crane, affinities, self_correlation
 from methods.fill import filled
 from methods.learned_prompts import tokens as prompt_tokens
 from methods.source import Source
+from methods.weights import WeightsError
 
 MINI: dict[str, Any] = {**Crane.presets["mini"]}
 OPTIONS = Crane.resolve(MINI)
@@ -133,7 +134,7 @@ def test_own_files_are_apart_for_crane_plus_and_one_for_both_kinds_of_text() -> 
 def test_an_epoch_that_is_not_pinned_is_refused() -> None:
     request = MethodRequest("crane", "plus")
     options = request.options("isic", Source.parse("visa"))
-    with pytest.raises(ValueError, match=r"no epoch 1 of trained_on_visa_cranep here, but epoch_5\.pth"):
+    with pytest.raises(WeightsError, match=r"cranep/epoch_1\.pth is not pinned, but .*/epoch_5\.pth; set"):
         Crane.files(options, "visa")
 
 
