@@ -174,9 +174,10 @@ def _name_lists(folder: Folder) -> tuple[NameList, ...]:
     found = []
     for listed in json.loads(_LISTS.read_text(encoding="utf-8"))["lists"].get(folder.entry.key, ()):
         own = sorted(names[listed["of"]])
-        folders = {PurePosixPath(listed[end]).parent for end in ("first", "last")}
+        folders = {*map(PurePosixPath, listed.get("folders", ())), *(end.parent for end in _ends(listed))}
         same_tree = any(PurePosixPath(name).parent in folders for name in own)
-        if not same_tree or listed.get("protocol", folder.protocol) != folder.protocol:
+        subset = folder.key != folder.entry.key  # lists without a protocol are of the whole test set
+        if not same_tree or listed.get("protocol", None if subset else folder.protocol) != folder.protocol:
             continue
         matches = _compare_names(own, listed)
         differs = _odd_names(own, listed) if matches is False else ""
@@ -184,11 +185,16 @@ def _name_lists(folder: Folder) -> tuple[NameList, ...]:
     return tuple(found)
 
 
+def _ends(listed: dict[str, Any]) -> list[PurePosixPath]:
+    """Return the first and the last name of a list, where they are known."""
+    return [PurePosixPath(listed[end]) for end in ("first", "last") if end in listed]
+
+
 def _compare_names(own: list[str], listed: dict[str, Any]) -> bool | None:
     """Compare sorted names with a list of which the digest is known; another extension is no difference."""
-    ends = [PurePosixPath(listed[end]) for end in ("first", "last")]
-    alike = sorted(str(PurePosixPath(name).with_suffix(ends[0].suffix)) for name in own)
-    for names in (own, alike):
+    ends = _ends(listed)
+    alike = [sorted(str(PurePosixPath(name).with_suffix(end.suffix)) for name in own) for end in ends[:1]]
+    for names in (own, *alike):
         text = "".join(f"{name}\n" for name in names)
         if hashlib.sha256(text.encode()).hexdigest() == listed["sha256"]:
             return True
@@ -201,7 +207,7 @@ def _odd_names(own: list[str], listed: dict[str, Any]) -> str:
     odd = [
         f"the {end} is {name}, not {listed[end]}"
         for end, name in (("first", own[0]), ("last", own[-1]))
-        if name != listed[end]
+        if name != listed.get(end, name)
     ]
     shapes: dict[tuple[str, str], dict[int, str]] = {}
     for name in own:

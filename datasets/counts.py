@@ -54,6 +54,7 @@ def differences(counts: Sequence[ClassCount], entry: Dataset | None, protocol: s
 def recognise_protocol(found: Found, entry: Dataset) -> str | None:
     """Return the entry's protocol whose expected counts are the found ones; None if there is none."""
     for protocol in entry.protocols:
-        if not differences(count_classes(found, entry, protocol.key), entry, protocol.key):
+        known = protocol.total or any(None not in pair for pair in protocol.counts.values())
+        if known and not differences(count_classes(found, entry, protocol.key), entry, protocol.key):
             return protocol.key
     return None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 NAME_SETS = ("anomalyclip", "adaclip")
 """Whose class names enter the prompts; the two codes differ on KSDD and on all medical sets."""
@@ -19,6 +19,8 @@ class ClassEntry:
     normal: int | None
     """Expected normal test images under the default protocol; None: never verified."""
     anomalous: int | None
+    aliases: tuple[str, ...] = ()
+    """What trees prepared by others call the class."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Protocol:
     """Expected (normal, anomalous) over all classes, where the classes' own counts are not verified."""
     by_prepare: bool = True
     """False: not defined well enough to be made from raw files; a tree prepared by others is read."""
+    title: str = ""
+    """Not empty: a part of the default test set, chosen by `datasets.subset`, with a row of its own in
+    tables; never the default."""
+    no_masks: str = ""
+    """Why the masks of the raw files are not this protocol's; empty: they are."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,18 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Part:
+    """For layout `folders`: the images of one species, and where they lie; alternatives, the first found."""
+
+    species: str
+    label: int
+    images: tuple[str, ...]
+    masks: tuple[str, ...] = ()
+    """Folders of masks called as their images are; if it is the images' own, the masks are its PNGs."""
+    split: str = "test"
+
+
+@dataclass(frozen=True)
 class Raw:
     """How the dataset lies on disk as downloaded."""
 
@@ -53,9 +72,13 @@ class Raw:
     folders: tuple[str, ...]
     """Usual names of the unpacked folder."""
     pairs: tuple[tuple[str, str], ...] = ()
-    """For layout `pairs`: alternatives of (image folder, mask folder)."""
+    """For layout `pairs`: alternatives of (image folder, mask folder); image folder `*` is the only other."""
     mask_prefix: str | None = None
     """For layout `pairs`: images N and masks <prefix>N may lie in one folder, among other files."""
+    parts: tuple[Part, ...] = ()
+    """For layout `folders`."""
+    by_class: bool = False
+    """For layout `folders`: the parts lie in a folder for each class."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +103,27 @@ class Dataset:
     archives: tuple[Archive, ...]
     how_to_get: str
     protocols: tuple[Protocol, ...] = ()
-    """The first is the default; empty where only one test set is in use."""
+    """The first without a title is the default; empty where only one test set is in use."""
+    notes: str = ""
+    """What is not verified, what the masks hold, whose class names the prompts take."""
+    related: Mapping[str, str] = field(default_factory=dict)
+    """Key of another dataset -> why numbers on the one are not independent of training on the other."""
 
     def class_of(self, name: str) -> ClassEntry | None:
         """Return the class that `name` means in any name set; case and `_` for blank do not matter."""
         for entry in self.classes:
-            if plain(name) in {plain(entry.key), *map(plain, entry.prompts.values())}:
+            if plain(name) in map(plain, (entry.key, *entry.prompts.values(), *entry.aliases)):
                 return entry
         return None
 
     def protocol(self, key: str | None) -> Protocol | None:
-        """Return protocol `key`, by default the first; None if the set has only one test set.
+        """Return protocol `key`, by default the first without a title; None if there is none such.
 
         Raises:
             ValueError: The dataset has no such protocol.
         """
         if key is None:
-            return self.protocols[0] if self.protocols else None
+            return next((protocol for protocol in self.protocols if not protocol.title), None)
         for protocol in self.protocols:
             if protocol.key == key:
                 return protocol

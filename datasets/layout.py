@@ -41,13 +41,13 @@ _SHOWN = 5
 _FOREIGN = (
     (
         ("images?/", "(masks?|ground.?truth)/"),
-        "images/ beside masks/, as Kvasir: move images to test/bad and masks to ground_truth/bad, normal "
-        "images (if any) to test/good",
+        "images/ beside masks/, as Kvasir (prepare kvasir, endo, cvc300, cvc_colondb or cvc_clinicdb); of "
+        "your own, move images to test/bad and masks to ground_truth/bad, normal ones (if any) to test/good",
     ),
     (
         (r"test/[^/]*_gt\.[a-z]+",),
-        "NNN.png beside NNN_GT.png right in test, as KolektorSDD2: move images whose mask is black to "
-        "test/good, the others to test/bad, and their masks to ground_truth/bad",
+        "NNN.png beside NNN_GT.png right in test, as KolektorSDD2 (prepare ksdd2); of your own, move images "
+        "whose mask is black to test/good, the others to test/bad, and their masks to ground_truth/bad",
     ),
     (
         ("defect_images/", "nodefect_images/"),
@@ -56,18 +56,26 @@ _FOREIGN = (
     ),
     (
         ("(.*/)?test_public/",),
-        "as MVTec AD 2: in each class rename test_public to test, and move test_public/ground_truth up, "
-        "beside it",
+        "as MVTec AD 2 (prepare mvtec_ad2); of your own, in each class rename test_public to test, and move "
+        "test_public/ground_truth up, beside it",
     ),
     (
         ("test/[^/]+/img/",),
-        "as BMAD: move test/good/img/* up to test/good, test/Ungood/img/* to test/bad, and test/Ungood/label "
-        "to ground_truth/bad",
+        "as BMAD (prepare bmad_brain, bmad_liver or bmad_retina); of your own, move test/good/img/* up to "
+        "test/good, test/Ungood/img/* to test/bad, and test/Ungood/label to ground_truth/bad",
     ),
     (
         ("[^/]+/imgs/",),
-        "as the magnetic tiles: move Imgs/*.jpg to test/good and test/<defect>, and the masks Imgs/*.png of "
-        "the defects to ground_truth/<defect>",
+        "as the magnetic tiles (prepare mtd); of your own, move Imgs/*.jpg to test/good and test/<defect>, "
+        "and the masks Imgs/*.png of the defects to ground_truth/<defect>",
+    ),
+    (
+        ("realiad_jsons.*/",),
+        "as Real-IAD (prepare realiad)",
+    ),
+    (
+        ("covid[^/]*/images/",),
+        "as the COVID-19 radiographs (prepare covid)",
     ),
 )
 """Layouts that are not read: what their names match (lower case, folders end in /), and what to rename."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.catalog import Dataset, find
+from datasets.catalog import ClashError, Dataset, find
 from datasets.files import child, subfolders
 
 PREPARED = "prepared.json"
@@ -27,7 +27,8 @@ def locate(spec: str | Path, data_root: Path | None) -> Place:
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        ValueError: A name without a data root; no such protocol; the folder holds something else.
+        ValueError: A name that means several; one without a data root; no such protocol; the folder holds
+            something else.
     """
     name, _, protocol = str(spec).partition(":")
     entry = _named(name) if isinstance(spec, str) else None
@@ -36,13 +37,18 @@ def locate(spec: str | Path, data_root: Path | None) -> Place:
     wanted = entry.protocol(protocol or None)
     if data_root is None:
         raise ValueError(f"{spec}: no data root to look under; give one, or the dataset's own folder")
-    root = _under(data_root, entry, folder_name(entry, protocol or None))
+    folder = folder_name(entry, protocol or None)
+    if wanted and wanted.title and data_root.is_dir() and not child(data_root, folder):
+        folder = entry.key  # a part of the default test set may be taken from that
+    root = _under(data_root, entry, folder)
     place = _read_marker(root)
     if place.entry not in (None, entry):
         raise ValueError(f"{root}: holds {place.entry.key}, not {entry.key}; rename the folder")
-    if place.protocol and wanted and place.protocol != wanted.key:
-        raise ValueError(f"{root}: made by protocol {place.protocol}, not {wanted.key}; rename the folder")
-    return Place(root, entry, place.protocol, place.warnings)
+    if place.protocol and place.protocol != (wanted and wanted.key):
+        asked = wanted.key if wanted else "the whole test set"
+        raise ValueError(f"{root}: made by protocol {place.protocol}, not {asked}; rename the folder")
+    part = wanted.key if wanted and wanted.title else None
+    return Place(root, entry, part or place.protocol, place.warnings)
 
 
 def folder_name(entry: Dataset, protocol: str | None) -> str:
@@ -62,6 +68,12 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         if path.is_file():
             raise ValueError(f"{path}: a file, not a folder; unpack it with prepare")
+        try:
+            find(str(path))
+        except ClashError as error:
+            raise ValueError(error.question) from None
+        except KeyError:
+            pass
         raise FileNotFoundError(f"{path}: neither a dataset of the catalog nor a folder")
     return path
 

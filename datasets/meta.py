@@ -11,9 +11,10 @@ from datasets.catalog import NAME_SETS, Dataset, find
 from datasets.counts import recognise_protocol
 from datasets.files import NORMAL_SPECIES, EscapeError, LinkError, Tree, images_in, is_stand_in, printable
 from datasets.layout import class_folders, explain, read_layout
-from datasets.locate import Place, locate
+from datasets.locate import Place, folder_name, locate
 from datasets.samples import ClassData, Folder, Sample
 from datasets.schema import META, Record, Splits, read_meta
+from datasets.subset import part_of
 
 LEVELS = ("image", "pixel")
 _LONGEST_NAME = 40
@@ -54,6 +55,8 @@ def open_dataset(
     place = locate(spec, data_root)
     splits, warnings = _read(place)
     entry = place.entry or _recognise(place.root, splits)
+    if entry and place.protocol:
+        splits["test"] = part_of(splits["test"], entry, entry.protocol(place.protocol))
     reader = _Reader(place.root, missing_ok)
     samples: dict[str, tuple[Sample, ...]] = {}
     own_names: dict[str, str] = {}
@@ -70,20 +73,33 @@ def open_dataset(
     if not samples:
         raise ValueError(f"{place.root}: no {split} images; check that this is the right folder")
     chosen = _prompts(own_names, entry, names, prompts or {})
-    classes = tuple(
-        ClassData(key, chosen[key], found, _no_image_level(found, entry), _no_pixel_level(found, entry))
-        for key, found in samples.items()
-    )
     standin = is_stand_in(place.root)
     protocol = place.protocol
     if entry and protocol is None and split == "test" and not standin:
-        protocol = recognise_protocol({it.key: (it.normal, it.anomalous) for it in classes}, entry)
-    key = entry.key if entry else own_key(place.root)
+        labels = {key: [sample.label for sample in found] for key, found in samples.items()}
+        protocol = recognise_protocol({key: (it.count(0), it.count(1)) for key, it in labels.items()}, entry)
+    part = entry.protocol(protocol) if entry and protocol else None
+    levels, no_masks = entry.levels if entry else LEVELS, ""
+    if part and part.no_masks and split == "test":
+        if any(sample.mask for found in samples.values() for sample in found):
+            warnings.append(
+                f"{place.root}: pixel level by the masks here; whether they are right: {part.no_masks}"
+            )
+        else:
+            levels, no_masks = ("image",), part.no_masks
+    classes = tuple(
+        ClassData(
+            key, chosen[key], found, _no_image_level(found, entry), no_masks or _no_pixel_level(found, entry)
+        )
+        for key, found in samples.items()
+    )
+    own_row = part is not None and part.title
+    key = folder_name(entry, protocol if own_row else None) if entry else own_key(place.root)
     return Folder(
         key=f"standin_{key}" if standin else key,
-        title=entry.title if entry else printable(place.root.resolve().name),
+        title=own_row or (entry.title if entry else printable(place.root.resolve().name)),
         domain=entry.domain if entry else "other",
-        levels=entry.levels if entry else LEVELS,
+        levels=levels,
         root=place.root,
         classes=classes,
         entry=entry,

@@ -92,7 +92,8 @@ class Folder:
     """One split of a dataset on disk."""
 
     key: str
-    """Key of the catalog, or of an own folder its name and place; after `standin_` if generated."""
+    """Key of the catalog (with the protocol behind it, if that has a title), or of an own folder its name and
+    place; after `standin_` if generated."""
     title: str
     domain: str
     """`industrial`, `medical`, or `other` for a folder that the catalog does not know."""

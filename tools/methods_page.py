@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.run.protocol import MethodRequest, setup
 from bench.store.marks import BASELINES
-from datasets.catalog import CATALOG
+from datasets.catalog import GROUPS
 from methods import registry
 from methods.backbones import clip, mini
 from methods.backbones.tips import TipsTokenizer
@@ -42,7 +42,9 @@ known.
 def row(key: str) -> dict[str, str]:
     """Return what the table says of a method."""
     detector, request = registry.find(key), MethodRequest(key)
-    files = {target: setup(request, target).files.get("learned") for target in CATALOG if detector.sources}
+    files = {
+        target: setup(request, target).files.get("learned") for target in GROUPS["all"] if detector.sources
+    }
     published = {file is not None and not file.trained_here for file in files.values()}
     words = {True: "published", False: "to be trained"}
     counts = _counts(detector)

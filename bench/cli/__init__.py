@@ -55,7 +55,7 @@ def _module(verb: str) -> str:
 def _parser(verb: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run_bench.py",
-        description="Measure zero-shot anomaly detection on 14 datasets, and print the paper's table.",
+        description="Measure zero-shot anomaly detection on many datasets, and print the paper's table.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from bench.errors import BenchError, unknown
 from bench.run.protocol import MethodRequest, expand_datasets, parse_methods
 from bench.store.cells import CellStore
-from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
+from datasets.catalog import CATALOG, GROUPS, NAME_SETS, ClashError, find
 from datasets.meta import open_dataset, own_key
 from datasets.samples import Folder
 from methods import registry
@@ -92,7 +92,7 @@ def add_datasets(parser: argparse.ArgumentParser, *, required: bool) -> None:
         nargs="+",
         metavar="D",
         required=required,
-        help="keys, KEY:PROTOCOL, groups (all industrial medical), or folders (meta.json or MVTec layout)",
+        help=f"keys, KEY:PROTOCOL, groups ({' '.join(GROUPS)}), or folders (meta.json or MVTec layout)",
     )
     parser.add_argument(
         "--names",
@@ -120,6 +120,8 @@ def dataset_keys(words: Sequence[str]) -> list[str]:
         name, colon, protocol = word.partition(":")
         try:
             keys.append(find(name).key + colon + protocol)
+        except ClashError as error:
+            raise BenchError(error.question) from None
         except KeyError:
             raise unknown("dataset", name, [*CATALOG, *groups]) from None
     return list(dict.fromkeys(keys))
@@ -177,13 +179,14 @@ def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, Any]]) 
     targets = {str(cell["target"]): key for key, cell in own.items()}
 
     def keys(word: str) -> list[str]:
-        for key in (word, own_key(Path(word))):
+        for key in (word, word.replace(":", "_"), own_key(Path(word))):
             if key in own:
                 return [key]
         titled = [key for key, cell in own.items() if cell["dataset_title"].casefold() == word.casefold()]
         if titled and not any(own[key]["target"] in CATALOG for key in titled):
             return titled
-        return [key if key in own else targets.get(key, key) for key in dataset_keys([word])]
+        found = [key if key in own else key.replace(":", "_") for key in dataset_keys([word])]
+        return [key if key in own else targets.get(key, key) for key in found]
 
     return list(dict.fromkeys(key for word in words for key in keys(word)))
 

@@ -8,8 +8,8 @@ from tabulate import tabulate
 
 import metrics
 from bench.cli.common import add_methods_path, add_roots
-from bench.errors import unknown
-from datasets.catalog import CATALOG, GROUPS, Dataset
+from bench.errors import BenchError, unknown
+from datasets.catalog import CATALOG, GROUPS, ClashError, Dataset, related
 from datasets.catalog import find as find_dataset
 from methods import registry
 from methods.card import Card, Option, as_typed
@@ -44,6 +44,8 @@ def main(parsed: argparse.Namespace) -> int:
     else:
         try:
             print(_dataset(find_dataset(key).key))
+        except ClashError as error:
+            raise BenchError(error.question) from None
         except KeyError:
             known = [*keys(), *CATALOG, *metrics.METRICS]
             raise unknown("method, dataset or metric", key, known) from None
@@ -135,7 +137,7 @@ def _allowed(option: Option) -> str:
 def _size(entry: Dataset) -> str:
     """Return the numbers of test images by protocol, as far as somebody verified them."""
     parts = []
-    for protocol in entry.protocols or (None,):
+    for protocol in (*([] if entry.protocol(None) else [None]), *entry.protocols):
         pairs = entry.expected(protocol.key if protocol else None).values()
         known = [
             (normal, anomalous) for normal, anomalous in pairs if normal is not None and anomalous is not None
@@ -155,7 +157,7 @@ def _dataset(key: str) -> str:
         ("title", entry.title),
         ("domain", entry.domain),
         ("levels", ", ".join(entry.levels)),
-        ("protocols", ", ".join(protocol.key for protocol in entry.protocols)),
+        *((f"protocol {protocol.key}", protocol.what) for protocol in entry.protocols),
         ("licence", entry.licence),
         ("homepage", entry.homepage),
         *(("address", f"{archive.name}: {archive.url}") for archive in entry.archives),
@@ -165,6 +167,8 @@ def _dataset(key: str) -> str:
             "disk",
             "images used as they are become links: no further space on the disk they are unpacked on",
         ),
+        ("notes", entry.notes),
+        *((f"related: {other}", why) for other in CATALOG if (why := related(key, other))),
         ("also called", ", ".join(dict.fromkeys((*entry.aliases, *entry.folders)))),
     ]
     classes = [

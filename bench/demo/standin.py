@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.catalog import CATALOG
+from datasets.catalog import CATALOG, GROUPS
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
 from datasets.samples import Folder
@@ -21,7 +21,7 @@ def stand_in_folders(
 
     `root/raw` gets the raw layouts, `root/prepared` the datasets; both are marked as stand-ins.
     """
-    wanted = list(keys or CATALOG)
+    wanted = list(keys or GROUPS["all"])
     prepared = root / "prepared"
     prepared.mkdir(parents=True, exist_ok=True)
     raws = generate(root / "raw", seed=seed, keys=wanted, scale=scale)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, product
 
 from bench.errors import BenchError
 from bench.show.means import DatasetRow, Group, Method, Results
@@ -48,9 +48,10 @@ def paper(results: Results, aupro: str | None = None) -> Table:
 
 def level_sections(results: Results, entries: Entries, aupro: str | None) -> Iterator[Section]:
     """Yield a section for each level, with a row for each dataset and each average."""
-    for level in LEVELS:
+    headings = dict.fromkeys(group.heading for group in results.groups)
+    for heading, level in product(headings, LEVELS):
         metrics, rows = results.known(with_aupro(TRIPLES[level], aupro)), []
-        for group in results.groups:
+        for group in (group for group in results.groups if group.heading == heading):
             members = group.at(level)
             for dataset in members:
                 rows.append(Row((group.title, dataset.title), entries(group, dataset, metrics)))
@@ -58,7 +59,7 @@ def level_sections(results: Results, entries: Entries, aupro: str | None) -> Ite
                 row = Row((group.title, group.average), entries(group, None, metrics), is_average=True)
                 rows.append(row)
         if rows:
-            yield Section(f"{LEVELS[level]} {_names(metrics)}", tuple(rows))
+            yield Section(f"{heading}{LEVELS[level]} {_names(metrics)}", tuple(rows))
 
 
 def _names(metrics: Sequence[str]) -> str:

@@ -31,6 +31,8 @@ class Group:
     """Label of the group's average; None: datasets without anything in common are not averaged."""
     is_whole: bool = True
     """Whether these are all the datasets of the group."""
+    heading: str = ""
+    """What heads the group's own sections in a table; empty: it stands with the paper's datasets."""
 
     def at(self, level: str) -> tuple[DatasetRow, ...]:
         """Return the datasets that have the level."""

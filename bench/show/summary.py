@@ -1,6 +1,6 @@
 """From cells to the means of datasets, seed by seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -12,11 +12,12 @@ from bench.show.means import DatasetRow, Group, Method, Results, ValueKey, mean,
 from bench.show.model import LEVELS, UNDEFINED, Subject, Value
 from bench.show.notes import headlines, notes
 from bench.store.marks import Mark
-from datasets.catalog import CATALOG
+from datasets.catalog import CATALOG, GROUPS
 
 ORIGIN = "zsad-bench"
 _STANDIN = "standin_"
 _OTHER = "Other"
+_BEYOND = "Beyond the paper's table: "
 
 
 def summarise(
@@ -91,24 +92,37 @@ def _of_class(cells: Sequence[Cell], metric: str, subject: Subject) -> Value:
 
 
 def _groups(cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[Group, ...]:
-    """Return the domains with real data, then those with stand-in data, then datasets of the user's own."""
+    """Return the paper's datasets by domain, the catalog's others, stand-ins of both, then own folders."""
     found = {cell["dataset"]: cell for cell in cells}
     groups, used = [], set[str]()
     for prefix, kind in (("", ""), (_STANDIN, ", stand-in")):
-        keys = {prefix + key: entry for key, entry in CATALOG.items()}
-        if not any(key in found or key in wanted for key in keys):
-            continue
-        used |= set(keys)
-        for domain in dict.fromkeys(entry.domain for entry in CATALOG.values()):
-            of_domain = [key for key, entry in keys.items() if entry.domain == domain]
-            rows = [_row(key, keys[key].key, cells) for key in of_domain if key in wanted or not wanted]
-            whole = len(rows) == len(of_domain)
-            if rows:
-                average = "Average" if whole else "Average of these"
-                groups.append(Group(domain.capitalize() + kind, tuple(rows), average, whole))
+        of_paper = {prefix + key: key for key in GROUPS["all"]}
+        others = {key: target for key, target in _beyond(prefix, found, wanted) if key not in of_paper}
+        used |= {*of_paper, *others}
+        if not any(key in found or key in wanted for key in of_paper):
+            of_paper = {}
+        for keys, heading in ((of_paper, ""), (others, _BEYOND)):
+            for domain in ("industrial", "medical"):
+                of_domain = [key for key, target in keys.items() if CATALOG[target].domain == domain]
+                shown = [key for key in of_domain if key in wanted or not wanted]
+                rows = tuple(_row(key, keys[key], cells) for key in shown)
+                whole = len(rows) == len(of_domain)
+                average = None if heading else "Average" if whole else "Average of these"
+                if rows:
+                    groups.append(Group(domain.capitalize() + kind, rows, average, whole, heading))
     own = [key for key in wanted or sorted(found) if key in found and key not in used]
-    others = tuple(_row(key, str(found[key]["target"]), cells) for key in own)
-    return (*groups, Group(_OTHER, others, None)) if others else tuple(groups)
+    rows = tuple(_row(key, str(found[key]["target"]), cells) for key in own)
+    return (*groups, Group(_OTHER, rows, None)) if rows else tuple(groups)
+
+
+def _beyond(prefix: str, found: Mapping[str, Cell], wanted: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (key, target) of the catalog's datasets that are asked for or, if none is, have cells."""
+    targets = {prefix + key: key for key in CATALOG}
+    alike = {key: cell for key, cell in found.items() if key.startswith(_STANDIN) == bool(prefix)}
+    targets |= {key: cell["target"] for key, cell in alike.items() if cell["target"] in CATALOG}
+    order = {key: place for place, key in enumerate(CATALOG)}
+    keys = sorted(set(targets) & {*(wanted or found)}, key=lambda key: (order[targets[key]], key))
+    return [(key, targets[key]) for key in keys]
 
 
 def _row(key: str, target: str, cells: Sequence[Cell]) -> DatasetRow:
@@ -120,6 +134,8 @@ def _row(key: str, target: str, cells: Sequence[Cell]) -> DatasetRow:
         namesakes = {cell["dataset"] for cell in cells if cell["dataset_title"] == title}
         # What a folder lacks for a level is said in its row, which therefore stands at every level.
         return DatasetRow(key, target, title if len(namesakes) == 1 else key, tuple(LEVELS), classes)
+    if key.removeprefix(_STANDIN) != target:  # a part of the dataset, as its protocol has it
+        return DatasetRow(key, target, alike[0]["dataset_title"], tuple(alike[0]["levels"]), classes)
     known = tuple(each.key for each in entry.classes)
     whole = all(cell["n_classes"] == len(known) for cell in alike) and set(classes) <= set(known)
     return DatasetRow(key, target, entry.title, entry.levels, known if whole else classes)

@@ -176,7 +176,7 @@ def _targets(sides: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[list[
 
 def _title(sides: Sequence[ColumnCells], key: str) -> str:
     cell = _on(sides[0], key)[0]
-    entry = CATALOG.get(cell["target"])
+    entry = CATALOG.get(key.removeprefix("standin_"))
     return entry.title if entry else str(cell["dataset_title"])
 
 

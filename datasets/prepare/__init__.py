@@ -8,6 +8,7 @@ the catalog names.
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +16,15 @@ from types import ModuleType
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from datasets.catalog import Dataset, find
+from datasets.catalog import CATALOG, ClashError, Dataset, Protocol, find
+from datasets.entry import plain
 from datasets.files import STAND_IN, images_in, is_stand_in, sha256_of, subfolders
+from datasets.layout import class_folders
 from datasets.locate import PREPARED, folder_name
 from datasets.prepare.archive import unpack
 from datasets.prepare.item import Content, Item
 from datasets.schema import META, Splits, write_meta
+from datasets.subset import leaves_out
 
 Progress = Callable[[Iterable[Item]], Iterable[Item]]
 
@@ -57,6 +61,8 @@ def prepare(
     """
     try:
         entry = find(key)
+    except ClashError as error:
+        raise ValueError(error.question) from None
     except KeyError:
         raise ValueError(f"no dataset {key!r} in the catalog") from None
     chosen = entry.protocol(protocol)
@@ -84,7 +90,8 @@ def prepare(
             unpack(raw, source)
         layout, folder = _find_layout(source, raw, entry)
         tree = work / "tree"
-        splits = _place(progress(layout.read(folder, entry, chosen.key if chosen else None)), tree)
+        items = layout.read(folder, entry, chosen.key if chosen else None)
+        splits = _place(progress(_part(items, entry, chosen)), tree)
         if not any(splits["test"].values()):
             raise ValueError(f"{raw}: holds no test image of {entry.key}")
         order = [it.key for it in entry.classes]
@@ -132,14 +139,15 @@ def _refuse_foreign_archive(raw: Path) -> None:
 def _find_layout(source: Path, raw: Path, entry: Dataset) -> tuple[ModuleType, Path]:
     """Return the reader, and the folder at or below `source` that it fits."""
     # Of a tree that others cut into samples nobody can tell the protocol; it is opened as it is.
-    names = (entry.raw.layout,) if entry.protocols else dict.fromkeys((entry.raw.layout, "mvtec"))
+    names = (entry.raw.layout,) if entry.protocol(None) else dict.fromkeys((entry.raw.layout, "mvtec"))
     layouts = [import_module(f"{__name__}.{name}") for name in names]
     for layout in layouts:
         found = list(_fitting(source, layout, entry, _DEPTH))
         if not found:
             continue
         owners = [
-            _owner(raw.resolve().name.split(".")[0] if folder == source else folder.name) for folder in found
+            _owner(raw.resolve().name.split(".")[0] if folder == source else folder.name, entry)
+            for folder in found
         ]
         own = [folder for folder, owner in zip(found, owners, strict=True) if owner is entry] or found
         if len(own) > 1:
@@ -148,7 +156,10 @@ def _find_layout(source: Path, raw: Path, entry: Dataset) -> tuple[ModuleType, P
             raise ValueError(f"{raw}: looks like {owner.key}, not {entry.key}; give the right download")
         return layout, own[0]
     shapes = "; or ".join(layout.shape(entry) for layout in layouts)
-    raise ValueError(f"{raw}: does not look like {entry.key}, where there should be {shapes}")
+    names_here = [folder.name for folder in class_folders(source)]
+    others = [it for it in CATALOG.values() if names_here and all(map(it.class_of, names_here))]
+    hint = f"; it looks like {others[0].key}" if others and entry not in others else ""
+    raise ValueError(f"{raw}: does not look like {entry.key}, where there should be {shapes}{hint}")
 
 
 def _fitting(folder: Path, layout: ModuleType, entry: Dataset, depth: int) -> Iterator[Path]:
@@ -159,11 +170,24 @@ def _fitting(folder: Path, layout: ModuleType, entry: Dataset, depth: int) -> It
             yield from _fitting(below, layout, entry, depth - 1)
 
 
-def _owner(name: str) -> Dataset | None:
+def _owner(name: str, entry: Dataset) -> Dataset | None:
+    if plain(name) in map(plain, entry.raw.folders):
+        return entry
     try:
         return find(name)
     except KeyError:
         return None
+
+
+def _part(items: Iterable[Item], entry: Dataset, protocol: Protocol | None) -> Iterator[Item]:
+    """Yield what the protocol takes, without masks that are not its own."""
+    for item in items:
+        if item.split == "test" and protocol and leaves_out(entry, protocol, item.record):
+            continue
+        if protocol and protocol.no_masks:
+            yield replace(item, record=replace(item.record, mask_path=""), mask=None)
+        else:
+            yield item
 
 
 def _place(items: Iterable[Item], tree: Path) -> Splits:

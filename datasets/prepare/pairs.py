@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets.catalog import Dataset
-from datasets.files import child, images_in, pair_masks
+from datasets.files import child, images_in, pair_masks, subfolders
 from datasets.prepare.item import Item
 from datasets.schema import Record
 
@@ -55,6 +55,9 @@ def _flat(folder: Path, entry: Dataset) -> tuple[list[Path], dict[Path, Path]]:
 def _folders(folder: Path, entry: Dataset) -> tuple[Path, Path] | None:
     for images, masks in entry.raw.pairs:
         # Without images it is the mask half of two downloads, or an empty shell: look on.
-        if (left := child(folder, images)) and (right := child(folder, masks)) and images_in(left):
+        right = child(folder, masks)
+        others = [it for it in subfolders(folder) if it != right] if right and images == "*" else []
+        left = others[0] if len(others) == 1 else child(folder, images)
+        if left and right and images_in(left):
             return left, right
     return None

@@ -54,6 +54,7 @@ def write_image(path: Path, format: str, mode: str) -> None:
 
 def write_mask(path: Path, file: dict[str, Any]) -> None:
     """Write a mask whose middle third holds one block of each non-zero value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     values = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     foreground = [value for value in file["values"] if value]
     for index, value in enumerate(foreground):

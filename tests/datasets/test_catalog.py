@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import datasets.check
-from datasets.catalog import CATALOG, GROUPS, NAME_SETS, find
+from datasets.catalog import CATALOG, GROUPS, NAME_SETS, ClashError, find, related
 
 TOTALS = {  # normal and anomalous test images, from the papers and file lists named in the catalog
     "mvtec": (467, 1258),
@@ -25,11 +25,37 @@ TOTALS = {  # normal and anomalous test images, from the papers and file lists n
     "cvc_clinicdb": (0, 612),
     "tn3k": (0, 614),
 }
+MORE = {
+    "ksdd2": (894, 110),
+    "mvtec_loco": (575, 993),
+    "mvtec_ad2": (379, 705),
+    "realiad": None,
+    "rsdd": (387, 387),
+    "wfdd": (203, 241),
+    "goodsad": (1328, 1660),
+    "mtd": (952, 392),
+    "kvasir": (0, 1000),
+    "endo": (0, 200),
+    "cvc300": (0, 60),
+    "bmad_brain": (640, 3075),
+    "bmad_liver": (833, 660),
+    "bmad_retina": (1041, 764),
+    "covid": (1341, 219),
+}
+SUBSETS = {  # totals of protocols with rows of their own
+    "mvtec:zs": (382, 906),
+    "visa:zs": (783, 941),
+    "mvtec_loco:logical": (575, 561),
+    "mvtec_loco:structural": (575, 432),
+}
 LISTS = json.loads((Path(datasets.check.__file__).parent / "name_lists.json").read_text())["lists"]
 
 
 def test_order_and_groups_are_the_papers() -> None:
-    assert list(CATALOG) == list(TOTALS)
+    assert list(CATALOG) == [*TOTALS, *MORE]
+    assert GROUPS["more"] == (*MORE, "mvtec:zs", "visa:zs")
+    assert GROUPS["everything"] == (*TOTALS, *GROUPS["more"])
+    assert GROUPS["bmad"] == ("bmad_brain", "bmad_liver", "bmad_retina")
     assert GROUPS["all"] == tuple(TOTALS)
     assert GROUPS["industrial"] == tuple(TOTALS)[:7]
     assert GROUPS["medical"] == tuple(TOTALS)[7:]
@@ -38,7 +64,27 @@ def test_order_and_groups_are_the_papers() -> None:
     assert [levels[key] for key in GROUPS["medical"]] == [("image",)] * 3 + [("pixel",)] * 4
 
 
-@pytest.mark.parametrize("key", CATALOG)
+@pytest.mark.parametrize("key", MORE)
+def test_counts_beyond_the_fourteen_add_up_or_are_open(key: str) -> None:
+    counts = CATALOG[key].expected().values()
+    if MORE[key] is None:
+        assert set(counts) == {(None, None)}
+        assert "open" in CATALOG[key].notes
+    else:
+        assert tuple(map(sum, zip(*counts, strict=True))) == MORE[key]
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+def test_counts_of_parts_add_up_and_are_never_the_default(name: str) -> None:
+    key, _, protocol = name.partition(":")
+    entry = CATALOG[key]
+    counts = entry.expected(protocol).values()
+    assert tuple(map(sum, zip(*counts, strict=True))) == SUBSETS[name]
+    assert entry.protocol(None) is None
+    assert set(entry.expected(protocol)) <= set(entry.expected())
+
+
+@pytest.mark.parametrize("key", TOTALS)
 def test_class_counts_add_up(key: str) -> None:
     entry = CATALOG[key]
     counts = list(entry.expected().values())
@@ -98,6 +144,33 @@ def test_spellings_never_collide() -> None:
         find("mvtex")
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("Brain MRI", "brainmri", "bmad_brain"),
+        ("Kolektor", "ksdd", "ksdd2"),
+        ("Brain", "brainmri", "bmad_brain"),
+    ],
+)
+def test_a_name_of_several_datasets_is_asked_back(name: str, first: str, last: str) -> None:
+    with pytest.raises(ClashError) as caught:
+        find(name)
+    assert caught.value.question.startswith(f"{name!r} may be {first}")
+    assert caught.value.question.endswith(f"or {last}; write the key")
+    assert find("BrainMRI").key == find("brain_mri").key == "brainmri"
+    assert find("Brain_AD").key == "bmad_brain"
+
+
+def test_relations_hold_both_ways_and_name_datasets_there_are() -> None:
+    for key, entry in CATALOG.items():
+        for other, why in entry.related.items():
+            assert other in CATALOG
+            assert related(key, other) == related(other, key) == why
+    assert "older form of CVC-ColonDB" in related("cvc_colondb", "cvc300")
+    assert "unchecked" in related("bmad_brain", "br35h")
+    assert related("mvtec", "visa") == related("mvtec", "mvtec") == related("own", "mvtec") == ""
+
+
 def test_name_sets_differ_where_the_codes_do() -> None:
     other = {
         (key, it.prompts["anomalyclip"], it.prompts["adaclip"])
@@ -114,6 +187,7 @@ def test_name_sets_differ_where_the_codes_do() -> None:
         ("cvc_colondb", "colon", "ColonDB"),
         ("cvc_clinicdb", "colon", "ClinicDB"),
         ("tn3k", "thyroid", "tn3k"),
+        ("endo", "colon", "endo"),
     }
     assert all(set(it.prompts) == set(NAME_SETS) for entry in CATALOG.values() for it in entry.classes)
     # Raw names: what becomes of the underscore is each method's own rule.
@@ -124,7 +198,7 @@ def test_an_unknown_protocol_is_answered_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="thirds, whole, halves"):
         CATALOG["ksdd"].protocol("quarters")
     with pytest.raises(ValueError, match="none to choose from"):
-        CATALOG["mvtec"].protocol("thirds")
+        CATALOG["mpdd"].protocol("thirds")
 
 
 def _padded(pattern: str, numbers: range) -> list[str]:
@@ -140,6 +214,7 @@ def _padded(pattern: str, numbers: range) -> list[str]:
         ("cvc_clinicdb", _padded("masks/{}.png", range(1, 613))),
         ("cvc_clinicdb", _padded("Original/{}.tif", range(1, 613))),
         ("tn3k", _padded("test-mask/{:04}.jpg", range(614))),
+        ("cvc300", _padded("images/{}.png", range(149, 209))),
     ],
 )
 def test_digests_of_numbered_files(key: str, names: list[str]) -> None:
@@ -158,5 +233,5 @@ def test_digests_of_numbered_files(key: str, names: list[str]) -> None:
     ],
 )
 def test_folders_of_other_codes_are_looked_for(names: str) -> None:
-    for name, entry in zip(names.split(), CATALOG.values(), strict=True):
+    for name, entry in zip(names.split(), map(CATALOG.get, GROUPS["all"]), strict=True):
         assert name.casefold() in {folder.casefold() for folder in entry.folders}

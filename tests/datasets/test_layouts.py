@@ -166,9 +166,9 @@ def test_pictures_that_are_all_there_twice_are_refused(tree: Callable[[str], Pat
 @pytest.mark.parametrize(
     ("names", "mend"),
     [
-        ("images/0.jpg masks/0.jpg", "as Kvasir: move images to test/bad"),
+        ("images/0.jpg masks/0.jpg", "as Kvasir (prepare kvasir, endo, cvc300"),
         ("Original/0.png", "no folder of normal images"),
-        ("train/1.png train/1_GT.png test/2.png test/2_GT.png", "as KolektorSDD2: move"),
+        ("train/1.png train/1_GT.png test/2.png test/2_GT.png", "as KolektorSDD2 (prepare ksdd2)"),
         (
             "Defect_images/0.png Mask_images/0_mask.png NODefect_images/2/0.png",
             "as AITEX: rename Defect_images",
@@ -177,9 +177,11 @@ def test_pictures_that_are_all_there_twice_are_refused(tree: Callable[[str], Pat
             "can/train/good/0.png can/test_public/good/0.png can/test_public/bad/0.png",
             "rename test_public to test",
         ),
-        ("test_public/good/0.png test_public/bad/0.png", "rename test_public to test"),
-        ("test/good/img/0.png test/Ungood/img/0.png test/Ungood/label/0.png", "as BMAD: move test/good/img"),
-        ("MT_Free/Imgs/0.jpg MT_Break/Imgs/0.jpg", "as the magnetic tiles: move Imgs"),
+        ("test_public/good/0.png test_public/bad/0.png", "as MVTec AD 2 (prepare mvtec_ad2)"),
+        ("test/good/img/0.png test/Ungood/img/0.png test/Ungood/label/0.png", "as BMAD (prepare bmad_brain"),
+        ("MT_Free/Imgs/0.jpg MT_Break/Imgs/0.jpg", "as the magnetic tiles (prepare mtd)"),
+        ("realiad_512/mint/OK/0.jpg realiad_jsons/0.jpg", "prepare realiad"),
+        ("COVID/images/0.png COVID/masks/0.png Normal/images/0.png", "prepare covid"),
         ("healthy/0.png broken/0.png", "folders here: broken, healthy"),
         ("notes.txt", "folders here: none"),
     ],

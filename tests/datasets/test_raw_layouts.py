@@ -66,7 +66,8 @@ def test_prepare_open_check(layout: str, tmp_path: Path) -> None:
     assert "empty" not in report.findings
     assert "PARTIAL" in str(report)
     wanted = CATALOG[KEYS[layout]].expected(protocol)[folder.classes[0].key][1]
-    assert f"of {wanted or '1054'} anomalous" in str(report)
+    if layout != "realiad":  # whose counts are open
+        assert f"of {wanted or '1054'} anomalous" in str(report)
     assert report.fingerprint
     for sample in samples(folder).values():
         assert read_image(sample.image).mode == "RGB"
@@ -255,15 +256,23 @@ def test_the_polyp_archive_holds_several_sets_and_the_right_one_is_taken(tmp_pat
     raw = tmp_path / "Polyp_DataSet"
     build("cvc_colondb", raw)
     build("cvc_clinicdb", raw)
-    (raw / "CVC-300" / "images").mkdir(parents=True)
-    (raw / "CVC-300" / "masks").mkdir()
-    for key, last in (("cvc_colondb", "380"), ("cvc_clinicdb", "612")):
+    build("cvc300", raw)
+    build("kvasir", raw)
+    lasts = {
+        "cvc_colondb": "380",
+        "cvc_clinicdb": "612",
+        "cvc300": "208",
+        "kvasir": "cju0qoxqj9q6s0835b43399p4",
+    }
+    for key, last in lasts.items():
         folder = open_dataset(prepare(key, raw, tmp_path / "data"))
         assert f"images/{last}.png" in samples(folder)
     with pytest.raises(ValueError, match="looks like cvc_clinicdb, not cvc_colondb"):
         prepare("cvc_colondb", raw / "CVC-ClinicDB", tmp_path / "other")
     (raw / "CVC-ColonDB").rename(raw / "a")
     (raw / "CVC-ClinicDB").rename(raw / "b")
+    shutil.rmtree(raw / "CVC-300")
+    shutil.rmtree(raw / "Kvasir")
     with pytest.raises(ValueError, match="a and b both look like cvc_colondb"):
         prepare("cvc_colondb", raw, tmp_path / "other")
 

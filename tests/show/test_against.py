@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.show import Table, build
-from datasets.catalog import CATALOG
+from datasets.catalog import GROUPS
 
 Make = Callable[..., Any]
 HEAD = "paper,method,dataset,level,metric,value\n"
@@ -49,7 +49,7 @@ def test_averages_of_both_are_over_the_same_rows(make_dataset: Make) -> None:
 
 
 def test_rows_that_only_one_has_are_in_neither_average(make_dataset: Make) -> None:
-    cells = [cell for key in CATALOG for cell in make_dataset("vand", key, 0.9)]
+    cells = [cell for key in GROUPS["all"] for cell in make_dataset("vand", key, 0.9)]
     table = build(cells, against="vip2clip_paper")  # its medical pixel rows have Endo and Kvasir, not TN3K
     assert [entry[0] for entry in texts(table, "Average", "Medical")] == ["90.0", "90.0", "0.0"]
     assert [entry[0] for entry in texts(table, "TN3K", "Medical", 1)] == ["90.0", "-", "-"]
@@ -76,7 +76,7 @@ def test_only_the_published_options_source_and_weights_are_held_against_print(ma
 
 
 def test_notes_are_of_what_is_shown(make_dataset: Make) -> None:
-    cells = [cell for key in CATALOG for cell in make_dataset("vand", key, 0.9)]
+    cells = [cell for key in GROUPS["all"] for cell in make_dataset("vand", key, 0.9)]
     other = make_dataset("other", "btad", 0.9)[:2]
     table = build([*cells, *other], against="tipsomaly_paper")
     misprints = [note for note in table.notes if "printed as" in note]

@@ -9,11 +9,11 @@ import pytest
 from bench.errors import BenchError
 from bench.show import Table, build, render
 from bench.show.model import Value
-from datasets.catalog import CATALOG
+from datasets.catalog import CATALOG, GROUPS
 from metrics import PixelMetrics
 
 Make = Callable[..., Any]
-INDUSTRIAL = [key for key, entry in CATALOG.items() if entry.domain == "industrial"]
+INDUSTRIAL = list(GROUPS["industrial"])
 
 
 def look(table: Table, method: str, dataset: str, metric: str, class_key: str = "") -> Value:
