@@ -255,6 +255,30 @@ def test_training_begins_as_told_and_lowers_the_loss(
     assert losses[-1] < losses[0]
 
 
+def test_the_options_are_those_of_the_official_scripts() -> None:
+    assert CoPS.resolve({}) == {
+        "backbone": "ViT-L-14-336",
+        "image_size": 518,
+        "layers": (24,),
+        "n_ctx": 12,
+        "depth": 8,
+        "t_n_ctx": 4,
+        "dpam": 24,
+        "heads": 12,
+        "neighbours": 5,
+        "alpha": 0.26,
+        "beta": 0.9,
+        "weighted": True,
+        "recon": 1,
+        "samples": 10,
+        "noise_seed": 0,
+        "sigma": 4,
+        "temperature": 0.07,
+    }
+    assert CoPS.preset("global-only").options == {"beta": 1}
+    assert CoPS.preset("no-distance").options == {"weighted": False}
+
+
 def test_what_a_source_and_a_target_change() -> None:
     request, (mvtec, visa, btad) = MethodRequest("cops"), map(Source, [("mvtec",), ("visa",), ("btad",)])
 

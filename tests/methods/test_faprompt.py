@@ -230,6 +230,31 @@ def test_impossible_options_are_refused(
         FAPrompt.begin({"vision": files["vision"]}, 1, **{**MINI, **options})
 
 
+def test_the_options_are_those_of_the_official_scripts() -> None:
+    assert FAPrompt.resolve({}) == {
+        "backbone": "ViT-L-14-336",
+        "image_size": 518,
+        "n_ctx_pos": 5,
+        "n_ctx_neg": 2,
+        "num_p": 10,
+        "k": 10,
+        "prior": "first",
+        "depth": 9,
+        "t_n_ctx": 4,
+        "dpam_layer": 20,
+        "sigma": 10,
+        "temperature": 0.07,
+    }
+    assert FAPrompt.preset("top-prior").options == {"prior": "top"}
+
+
+def test_one_prompt_and_one_patch_are_enough(files: dict[str, Path], images: torch.Tensor) -> None:
+    options = {**MINI, "num_p": 1, "k": 1, "n_ctx_pos": 1, "n_ctx_neg": 1}
+    detector = FAPrompt.begin({"vision": files["vision"]}, 1, **options)
+    with torch.inference_mode():
+        assert detector(images, NAMES).scores.isfinite().all()
+
+
 def test_features_and_words_have_to_be_equally_wide() -> None:
     config = {**clip.architecture("mini"), "embed_dim": 48}
     model = clip.build(config, filled(clip.blank(config), 1), quick_gelu=True)
