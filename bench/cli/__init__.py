@@ -127,3 +127,8 @@ def _quiet() -> None:
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", message="QuickGELU mismatch")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.formatwarning = _in_one_line
+
+
+def _in_one_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {printable(str(message))}\n"

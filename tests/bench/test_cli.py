@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,8 @@ def test_a_picture_by_its_path_is_not_searched(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "a.png").touch()
     assert Classes([]).name([tmp_path / "a.png"], tmp_path / "out") == [(tmp_path / "a.png", "object")]
     assert capsys.readouterr().err == ""
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list"])
+    assert warnings.formatwarning("Odd.", UserWarning, "file.py", 3, "x = 1") == "warning: Odd.\n"

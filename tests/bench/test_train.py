@@ -142,6 +142,15 @@ def test_training_in_stages_goes_on_wherever_it_stopped(job_for: JobMaker, weigh
         assert len(resumed.losses) == len(whole.losses) * (4 - stopped) / 4
 
 
+def test_what_others_must_train_is_not_trained_here(weights: Path, data: Path) -> None:
+    write_untrained(MethodRequest("aaclip", "mini"), ["something"], weights)
+    request = MethodRequest("aaclip", "mini", {"official": True})
+    job = make_job(request, [open_dataset(data)], 111, Library(weights, sha256))
+    with pytest.raises(ValueError, match="train without `official`"):
+        train(job, Machine(), sha256)
+    assert not job.out.parent.exists()
+
+
 def test_another_seed_gives_other_weights(job_for: JobMaker) -> None:
     one, other = (load_file(train(job_for("tipsomaly", seed=seed), Machine(), sha256)) for seed in (1, 2))
     assert any(not torch.equal(one[name], other[name]) for name in one)

@@ -193,6 +193,23 @@ def test_scores_are_finished_over_the_class(run: Runner) -> None:
         assert cell["metrics"]["image_auroc"] == cell["also"]["peak"]["image_auroc"]
 
 
+def test_a_trial_asks_for_the_scores_of_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MethodRequest, "detector", Peak)
+    found = {each.what: each for each in try_method(MethodRequest("peak"), tmp_path)}
+    assert found["scores range"].found == "0 to 1"
+    assert found["batch of 1 as batch of all"].ok and found["order of images"].ok
+    # Who scales over the batch instead of the class is found out.
+    monkeypatch.setattr(Peak, "forward", _over_the_batch)
+    found = {each.what: each for each in try_method(MethodRequest("peak"), tmp_path)}
+    assert found["batch of 1 as batch of all"].ok is False
+
+
+def _over_the_batch(self: Peak, images: Tensor, prompts: Sequence[str]) -> Prediction:
+    maps = images.mean(dim=1)
+    peak = maps.amax(dim=(1, 2)) - maps.max()
+    return Prediction(peak, maps, {"peak": peak})
+
+
 def test_cells_say_at_birth_what_tables_need(
     run: Runner, plan_for: Callable[..., Plan], tmp_path: Path
 ) -> None:
