@@ -75,12 +75,8 @@ class AAClip(ClipBased):
     defaults: ClassVar[Mapping[str, Any]] = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
-        "layers": (
-            6,
-            12,
-            18,
-            24,
-        ),  # blocks whose patches are compared, from 1; the image feature is the last's
+        # Blocks whose patches are compared with the texts, from 1; the last one makes the image feature too.
+        "layers": (6, 12, 18, 24),
         "text_adapt_until": 3,  # how many text blocks, from the first, have an adapter behind them
         "image_adapt_until": 6,  # how many image blocks have
         "text_adapt_weight": 0.1,  # share of an adapter in the state behind a text block
@@ -89,8 +85,8 @@ class AAClip(ClipBased):
         "surgery_until_layer": 20,  # first stage: this less 1 blocks at the end attend across the batch
         "blur_size": 7,  # side of the Gaussian kernel that smooths maps, in patches
         "blur_sigma": 1.0,  # its standard deviation, in patches
-        "official": False,  # whether the adapters are two files that the official program wrote
         "fusion": "mean",  # final image score: mean of map peak and image cosine, or the peak alone
+        "official": False,  # whether the adapters are two files that the official program wrote
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
         "usual-sources": Preset({}, sources={"*": "mvtec", "mvtec": "visa"}),  # as other papers train
@@ -209,8 +205,8 @@ class AAClip(ClipBased):
     def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
         """Write filled adapters: `.safetensors` as a flat state dict, else the official file of this name."""
         tensors = filled(blank(cls.learned_shapes(options, clip.blank(options["backbone"]))), seed)
-        flat, parts = path.suffix == ".safetensors", states.nested(tensors, _PARTS)
-        states.write(tensors if flat else {"epoch": 1, path.stem: parts[path.stem]}, path)
+        whole, parts = path.suffix == ".safetensors", states.nested(tensors, _PARTS)
+        states.write(tensors if whole else {"epoch": 1, path.stem: parts[path.stem]}, path)
 
     @classmethod
     def begin(cls, files: Mapping[str, Path], seed: int, **options: Any) -> Self:
@@ -319,9 +315,8 @@ class AAClip(ClipBased):
             plain = blocks.residual(block, plain, blocks.attend(block, query, key, value))
             if number > first:
                 value = blocks.heads(block, beside)[2].permute(2, 1, 0, 3)  # (tokens, heads, B, head width)
-                beside = blocks.residual(
-                    block, beside, blocks.attend(block, value, value, value).transpose(0, 1)
-                )
+                across = blocks.attend(block, value, value, value).transpose(0, 1)
+                beside = blocks.residual(block, beside, across)
             else:
                 beside = plain
             if number in layers:
