@@ -301,6 +301,15 @@ def test_impossible_options_are_refused(options: dict[str, Any], word: str) -> N
         VisualAD(model, _learned(model), **{**MINI, **options})
 
 
+def test_positions_are_resized_plainly_to_a_smaller_grid_too(files: dict[str, Path]) -> None:
+    model = clip.load("mini", files["vision"], quick_gelu=True)
+    detector = VisualAD(model, _learned(model), **{**MINI, "image_size": 70})
+    own = model.visual.positional_embedding
+    grid = own[1:].mT.reshape(1, -1, 10, 10)
+    smaller = torch.nn.functional.interpolate(grid, size=(5, 5), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(detector.positions, torch.cat([own[:1], smaller[0].flatten(1).mT]))
+
+
 def test_a_grid_beyond_the_positions_is_refused(files: dict[str, Path]) -> None:
     model = clip.load("mini", files["vision"], quick_gelu=True)
     learned = _learned(model)
@@ -363,6 +372,7 @@ def test_files_say_what_they_were_trained_on() -> None:
     options = VisualAD.resolve({})
     assert VisualAD.source_for("visa", options) == "mvtec"
     assert VisualAD.source_for("mvtec", options) == VisualAD.source_for("btad", options) == "visa"
+    assert VisualAD.selected_on == {"visa": ("mvtec",), "mvtec": ("visa",)}
     for source, digest in (("visa", "fed8ed5e"), ("mvtec", "596f3ed0")):
         files = VisualAD.files(options, source)
         assert files["vision"] == clip.file("ViT-L-14-336")
