@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from bench.run.protocol import MethodRequest
 from methods.backbones import clip, dinov2
 from methods.base import Features, Prediction, joined
 from methods.fill import filled
@@ -221,6 +222,13 @@ def test_presets_name_files_that_are_read_strictly(tmp_path: Path, monkeypatch: 
         assert set(loaded.encode(torch.zeros(1, 3, 84, 84))) == {"image", "level1", "level3"}
         with pytest.raises(ValueError, match=f"{path}.*weights of another model"):
             MuSc.load({"vision": path}, **{**options, "backbone": other})
+
+
+def test_visa_has_neighbours_of_its_own() -> None:
+    """As the official code chooses them by the dataset's name; a preset's own numbers go before."""
+    assert MethodRequest("musc").options("visa")["neighbours"] == (1, 8, 9)
+    assert MethodRequest("musc").options("mvtec")["neighbours"] == (1, 2, 3)
+    assert MethodRequest("musc", "no-rescoring").options("visa")["neighbours"] == (1,)
 
 
 def test_the_arithmetic_of_comparing_is_told_before() -> None:
