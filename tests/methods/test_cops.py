@@ -193,6 +193,18 @@ def test_loss_terms_of_the_autoencoder(trainee: CoPS, images: torch.Tensor) -> N
     assert (terms["recon"] - (image - decoded).square().mean()).abs() > 1e-5
 
 
+def test_training_draws_standard_normal_noise(trainee: CoPS) -> None:
+    torch.manual_seed(3)
+    drawn = trainee.training_noise(5)
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.randn(5, 64))
+
+
+def test_features_are_kept_as_they_are(detector: CoPS, images: torch.Tensor) -> None:
+    lengths = [each.norm(dim=-1) for each in detector.encode(images).values()]
+    assert all((each - 1).abs().min() > 1e-2 for each in lengths)
+
+
 def test_loss_terms_of_the_prototypes(trainee: CoPS, images: torch.Tensor) -> None:
     features = trainee.encode(images)
     with torch.no_grad():
@@ -360,6 +372,7 @@ def test_files_say_what_they_were_trained_on() -> None:
     assert visa.name == "cops/ViT-L-14-336/trained_on_visa_epoch_10.pth"
     assert visa.url and visa.url.endswith("74c0ad426e3/results/models/visa/epoch_10.pth")
     assert visa.git_sha1 == "9b658b4cf04d05b69af77c151d22b10b24786fc2"
+    assert visa.digest_by_third_party
     mvtec = CoPS.files(options, "mvtec")["learned"]
     assert mvtec.name.endswith("trained_on_mvtec_epoch_5.pth") and mvtec.sha256 != visa.sha256
     for name in ("depth", "n_ctx", "t_n_ctx", "heads"):
