@@ -50,6 +50,8 @@ class Preset:
     """
 
     options: Mapping[str, Any]
+    title: str | None = None
+    """Where the paper gives the variant a name and a column of its own."""
     sources: Mapping[str, str] | None = None
     target_options: Mapping[str, Mapping[str, Any]] | None = None
     selected_on: Mapping[str, Sequence[str]] | None = None
@@ -127,6 +129,7 @@ class ZeroShotDetector(nn.Module, ABC):
         given = found if isinstance(found, Preset) else Preset(found)
         return Preset(
             given.options,
+            given.title,
             cls.sources if given.sources is None else given.sources,
             {} if given.target_options is None else given.target_options,
             cls.selected_on if given.selected_on is None else given.selected_on,

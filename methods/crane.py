@@ -96,6 +96,7 @@ class Crane(PromptPair):
     presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
         "plus": Preset(
             {"dattn": True},
+            title="Crane+",
             target_options={
                 **{target: {"soft_mean": False} for target in _INDUSTRIAL},
                 **{target: {"epoch": 1} for target in _MEDICAL},

@@ -46,7 +46,8 @@ def cell_content(
     return {
         "method": cell.method,
         "preset": column_label(task),
-        "title": task.request.detector.title,
+        "title": task.request.rules.title or task.request.detector.title,
+        "titled_preset": task.request.rules.title is not None,
         "source": cell.source,
         "dataset": cell.dataset,
         "dataset_title": folder.title,

@@ -187,19 +187,22 @@ def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[Colu
             for source, of_source in sorted(_by(of_variant, source_label).items(), key=_empty_first):
                 for retrained, alike in sorted(_by(of_source, _retrained_among(of_source)).items()):
                     title = _title(alike[0])
+                    named = preset
+                    if alike[0].get("titled_preset"):  # the title says the preset already
+                        named = (preset or "").partition(",")[2]
                     origin = [source, "retrained" if retrained else ""]
                     key = f" [{method}]" if len(methods_of[title]) > 1 else ""
                     columns.append(
                         ColumnCells(
-                            _label(title, [preset, *origin, *variant]) + key,
+                            _label(title, [named, *origin, *variant]) + key,
                             title,
                             method,
                             tuple(alike),
                             source,
                             retrained,
-                            _label(title, [preset, *variant]) + key,
+                            _label(title, [named, *variant]) + key,
                             setting,
-                            not any((preset, *origin, *variant)),
+                            not any((named, *origin, *variant)),
                         )
                     )
     for column in columns:

@@ -7,6 +7,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.show import Table, build
+from bench.show.choose import choose, fill_columns
 
 Make = Callable[..., Any]
 
@@ -160,3 +161,20 @@ def test_shown_names_of_methods_can_be_typed_back(make_dataset: Make) -> None:
     assert labels(build(cells, methods=["VAND (small)"])) == ["VAND (small)"]
     assert "no cells of wand" in build(cells, methods=["vand", "wand"]).notes
     assert build(cells, methods=["vand"]).notes == ()
+
+
+def test_a_preset_with_a_title_of_its_own_is_called_by_it(make_cell: Make) -> None:
+    named = {"preset": "plus", "title": "Crane+", "titled_preset": True}
+    sigma = {**named, "preset": "plus,sigma=0"}
+    cells = [
+        make_cell("crane", "mvtec", "bottle", 0.8, title="Crane"),
+        make_cell("crane", "mvtec", "bottle", 0.9, config__options__dattn=True, **named),
+        make_cell("crane", "mvtec", "bottle", 0.7, config__options__sigma=0.0, **sigma),
+    ]
+    columns = fill_columns(choose(cells))
+    assert {column.label: column.as_published for column in columns} == {
+        "Crane": True,
+        "Crane+": True,
+        "Crane+ (sigma=0)": False,
+    }
+    assert [cell["title"] for cell in choose(cells, methods=["crane:plus"])] == ["Crane+"]
