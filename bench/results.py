@@ -18,6 +18,7 @@ import metrics
 from bench.errors import BenchError
 from bench.store.cells import Cell, CellStore, identify
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark
+from datasets import catalog
 from methods.source import Source
 
 if TYPE_CHECKING:
@@ -89,11 +90,19 @@ def seed_of(cell: Mapping[str, Any]) -> str:
     return "" if source is None or source.seed is None else str(source.seed)
 
 
+def relations(cell: Mapping[str, Any]) -> list[str]:
+    """Return why the cell's dataset is not independent of those that its weights were trained on."""
+    source = source_of(cell)
+    return catalog.relations(source.datasets if source else (), cell["target"])
+
+
 def marks_of(cell: Mapping[str, Any], metric: str = "") -> frozenset[Mark]:
     """Return the marks of the cell's numbers; those of `pixel_aupro` may have one more."""
     marks = set(map(Mark, cell["marks"]))
     if cell["setting"] != INDUCTIVE:
         marks.add(Mark(cell["setting"]))
+    if relations(cell):
+        marks.add(Mark.RELATED)
     if metric == "pixel_aupro" and cell["details"].get("pixel_aupro_few_thresholds"):
         marks.add(Mark.FEW_THRESHOLDS)
     return frozenset(marks)

@@ -2,10 +2,12 @@
 
 import argparse
 from functools import partial
+from itertools import combinations
 
 from bench.cli.common import add_datasets, add_roots, open_folders
 from bench.cli.progress import progress
 from bench.store.digests import DigestCache
+from datasets.catalog import related
 from datasets.check import check
 from datasets.overlap import overlaps
 
@@ -33,6 +35,9 @@ def main(parsed: argparse.Namespace) -> int:
         report = check(folder, deep=not parsed.quick, digest=digest, progress=watched)
         print(report, end="\n\n")
         sound = sound and report.ok and report.complete
+    for one, other in combinations(folders, 2):
+        if why := related(one.target, other.target):
+            print(f"note: {one.key} and {other.key}: {why}")
     for overlap in () if parsed.quick else overlaps(folders, digest):
         print(f"note: {overlap}")
     for failure in failures:

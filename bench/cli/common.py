@@ -183,7 +183,7 @@ def cell_dataset_keys(words: Sequence[str], cells: Sequence[Mapping[str, Any]]) 
             if key in own:
                 return [key]
         titled = [key for key, cell in own.items() if cell["dataset_title"].casefold() == word.casefold()]
-        if titled and not any(own[key]["target"] in CATALOG for key in titled):
+        if titled and not any(key in CATALOG for key in titled):
             return titled
         found = [key if key in own else key.replace(":", "_") for key in dataset_keys([word])]
         return [key if key in own else targets.get(key, key) for key in found]

@@ -14,6 +14,7 @@ from bench.store.cells import CellId, CellStore, identify
 from bench.store.digests import warm
 from bench.store.marks import Mark
 from bench.store.trained import Trained, read_trained
+from datasets.catalog import relations
 from datasets.samples import ClassData, Folder
 from methods import registry, weights
 from methods.base import ZeroShotDetector
@@ -52,8 +53,8 @@ def make_plan(
                 planner.add(request, folder)
             except (BenchError, WeightsError, OSError) as error:
                 planner.refused.append(Refusal(request.key, folder.key, str(error)))
-    warnings = tuple(f"{folder.key}: {warning}" for folder in folders for warning in folder.warnings)
-    return planner.plan(warnings)
+    warnings = [f"{folder.key}: {warning}" for folder in folders for warning in folder.warnings]
+    return planner.plan((*warnings, *dict.fromkeys(planner.related)))
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class _Planner:
     done: list[CellId] = field(default_factory=list)
     lacking: list[tuple[CellId, Mapping[str, Any]]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    related: list[str] = field(default_factory=list)
     _jobs: dict[str, Job] = field(default_factory=dict)
     _fingerprints: dict[tuple[Path, str], str] = field(default_factory=dict)
 
@@ -187,6 +189,8 @@ class _Planner:
             "protocol_source": source is None or (own is not None and source.datasets == own.datasets),
             "setting": _setting(request.detector),
         }
+        known = relations(source.datasets if source else (), target)
+        self.related += [f"{folder.key}: {request.word} is trained on {why}" for why in known]
         self._note_gone(request.key, str(source) if source else None, folder)
         for data in folder.classes:
             try:

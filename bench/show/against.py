@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 from bench.errors import BenchError
 from bench.show.choose import ColumnCells
 from bench.show.layouts import level_sections, make_table
 from bench.show.means import DatasetRow, Group, Method, Results, mean
 from bench.show.model import NOT_APPLICABLE, Column, Entry, Subject, Table, Value
-from bench.show.published import Paper
+from bench.show.published import Paper, available, read
 from bench.store.marks import Mark
 
 _SAME_ROWS = "averages are over the datasets that both have numbers of"
@@ -112,4 +113,10 @@ def _why_nothing(ours: Results, paper: Paper, places: dict[str, tuple[Group, Dat
             f"on {', '.join(shared)}, {paper.results.origin} prints none of the metrics that are defined here"
         )
     titles = ", ".join(dataset.title for _, dataset in places.values())
-    return f"the cells are of {', '.join(run)}; {paper.results.origin} has {titles}"
+    others = [name for name, path in available().items() if {*run} & _datasets(path)]
+    hint = f"; --against {' or '.join(others)} has them or some" if others else ""
+    return f"the cells are of {', '.join(run)}; {paper.results.origin} has {titles}{hint}"
+
+
+def _datasets(path: Path) -> set[str]:
+    return {dataset.key for group in read(path).results.groups for dataset in group.datasets}

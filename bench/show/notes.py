@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from bench.results import marks_of, seed_of
+from bench.results import marks_of, relations, seed_of
 from bench.show.choose import Cell, ColumnCells
 from bench.show.means import DatasetRow, sort_seeds
 from bench.show.model import metric_title
@@ -121,6 +121,7 @@ def _of_seed(dataset: DatasetRow, cells: Sequence[Cell], metrics: Collection[str
     if overlapping := [cell for cell in cells if Mark.OVERLAP in cell["marks"]]:
         count = sum(cell["details"]["overlap_images"] for cell in overlapping)
         yield f"{count} of the {sum(counts)} test images were among the training images"
+    yield from dict.fromkeys(f"trained on {why}" for cell in cells for why in relations(cell))
     for level in dataset.levels:
         of_level = [metric for metric in cells[0]["metrics"] if metric.startswith(f"{level}_")]
         by_reasons: dict[tuple[tuple[str, int], ...], list[str]] = {}

@@ -13,7 +13,8 @@ from bench.show.means import DatasetRow, Group, Method, Results, ValueKey
 from bench.show.model import METRIC_TITLES, NOT_APPLICABLE, Subject, Value, metric_title
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark
 from datasets import catalog
-from datasets.catalog import CATALOG, Dataset
+from datasets.catalog import CATALOG
+from datasets.entry import plain
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 DEFAULT = "tipsomaly_paper"
@@ -110,28 +111,28 @@ def _parse(path: Path) -> Iterator[Printed]:
 def _printed(row: Mapping[str, str]) -> Printed:
     if row["metric"] not in METRIC_TITLES:
         raise ValueError(f"no metric {row['metric']!r}")
-    name = row["dataset"]
-    entry = _entry(name)
-    average = _AVERAGE.match(name)
-    domain = row.get("domain") or (average[1] if average else entry.domain if entry else "other")
+    key, title, own_domain = _known(row["dataset"])
+    average = _AVERAGE.match(row["dataset"])
+    domain = row.get("domain") or (average[1] if average else own_domain)
     setting, number = row.get("setting") or INDUCTIVE, Fraction(row["value"]) / 100
     if not 0 <= number <= 1:
         raise ValueError(f"{row['value']} is not a percentage")
     if setting not in SETTINGS:
         raise ValueError(f"no setting {setting!r}")
-    title = entry.title if entry else name
     subject = Subject(row["paper"], row["method"], domain.capitalize(), title, row.get("class") or "")
     marks = frozenset[Mark]() if setting == INDUCTIVE else frozenset({Mark(setting)})
     value = Value(f"{row['level']}_{row['metric']}", subject, number, marks=marks)
-    return entry.key if entry else name, value
+    return key, value
 
 
-def _entry(name: str) -> Dataset | None:
-    """Return the catalog's entry for what a paper calls a dataset; None if it has none such."""
+def _known(name: str) -> tuple[str, str, str]:
+    """Return key, title and domain of what a paper calls a dataset; its own word if the catalog has none."""
     try:
-        return catalog.find(name)
+        entry = catalog.find(name)
     except KeyError:
-        return None
+        key, title, whole = catalog.PARTS.get(plain(name), (name, name, None))
+        return key, title, whole.domain if whole else "other"
+    return entry.key, entry.title, entry.domain
 
 
 def _groups(rows: list[Printed]) -> tuple[Group, ...]:

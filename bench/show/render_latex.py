@@ -17,6 +17,7 @@ _SPECIAL = {
 _END = "\\end{table*}\n"
 _SYMBOLS = {"*": "*", "†": r"\dagger", "‡": r"\ddagger", "¶": r"\P", "§": r"\S"} | {
     "◇": r"\diamond",
+    "≈": r"\approx",
     "△": r"\triangle",
 }
 """Symbols without an entry are drawn in another way: the protocol's is a box."""

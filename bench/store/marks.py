@@ -60,6 +60,7 @@ class Mark(StrEnum):
         "AUPRO by 200 thresholds rests on few of them in at least one class; not ranked; see the exact AUPRO",
         False,
     )
+    RELATED = "related", "≈", "trained on a dataset that is known to be close to this one: see the notes"
     PROTOCOL = "protocol", "□", "the source that the method's own protocol takes for this target"
 
 

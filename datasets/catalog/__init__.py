@@ -4,13 +4,15 @@ Counts are those of the test part. "Counted" facts come from the image files, "l
 file lists, "literature" ones from papers; a count nobody verified is None, not a guess.
 """
 
+from collections.abc import Iterable
+
 from datasets.catalog.fourteen import FOURTEEN
 from datasets.catalog.more import MORE
 from datasets.entry import NAME_SETS, Archive, ClassEntry, Dataset, Protocol, Raw, plain
 
 __all__ = [
-    "CATALOG", "GROUPS", "NAME_SETS", "Archive", "ClashError", "ClassEntry", "Dataset", "Protocol", "Raw",
-    "find", "related",
+    "CATALOG", "GROUPS", "NAME_SETS", "PARTS", "Archive", "ClashError", "ClassEntry", "Dataset", "Protocol",
+    "Raw", "find", "related", "relations",
 ]  # fmt: skip
 
 CATALOG: dict[str, Dataset] = {entry.key: entry for entry in (*FOURTEEN, *MORE)}
@@ -39,6 +41,15 @@ _BY_NAME = {
     for entry in CATALOG.values()
     for name in (entry.key, entry.title, *entry.aliases, *entry.folders)
 }
+PARTS = {
+    plain(name): (f"{entry.key}_{protocol.key}", protocol.title, entry)
+    for entry in CATALOG.values()
+    for protocol in entry.protocols
+    for name in (protocol.title, f"{entry.key}_{protocol.key}")
+    if protocol.title
+}
+"""Plain name of a protocol with a title -> key and title of its rows, and the dataset."""
+
 _SPELT = {
     name.casefold()
     for entry in CATALOG.values()
@@ -78,6 +89,11 @@ def find(name: str) -> Dataset:
         return _BY_NAME[key]
     except KeyError:
         raise KeyError(name) from None
+
+
+def relations(keys: Iterable[str], target: str) -> list[str]:
+    """Return those of the datasets that `target` is not independent of, each with the reason."""
+    return [f"{key}: {why}" for key in keys if (why := related(key, target))]
 
 
 def related(one: str, other: str) -> str:

@@ -104,6 +104,20 @@ def test_it_is_said_why_nothing_is_comparable(make_dataset: Make, tmp_path: Path
         build(make_dataset("tipsomaly", "mvtec", 0.5), "methods", against="tipsomaly_paper")
 
 
+def test_other_datasets_are_held_against_the_papers_that_have_them(make_dataset: Make) -> None:
+    cells = [*make_dataset("anomalyclip", "cvc300", 0.9), *make_dataset("anomalyclip", "bmad_brain", 0.8)]
+    for cell in cells:
+        cell["title"] = "AnomalyCLIP"
+    table = build(cells, against="moeclip_picture")
+    assert texts(table, "CVC-300", "Medical", 1)[:2] == [["90.0"] * 3, ["95.8", "-", "-"]]
+    assert texts(table, "BMAD Brain", "Medical")[2] == ["+9.2", "-10.6", "-"]
+    with pytest.raises(
+        BenchError,
+        match=r"Tipsomaly has MVTec.*; --against aaclip_official_log or moeclip_picture has them or some",
+    ):
+        build(cells, against="tipsomaly_paper")
+
+
 def test_differences_carry_the_marks_and_the_print_its_name(make_dataset: Make) -> None:
     cells = make_dataset("tipsomaly", "tn3k", 0.5, marks=["selected"])
     table = build(cells, against="tipsomaly_paper")

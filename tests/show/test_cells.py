@@ -408,3 +408,54 @@ def test_reasons_that_differ_are_counted_even_if_nothing_is_defined(make_dataset
     assert build(cells).notes == (
         "A on BTAD: pixel F1-max is defined in 0/3 classes (constant in 2; no regions in 1)",
     )
+
+
+def test_other_datasets_stand_in_sections_of_their_own(make_dataset: Make) -> None:
+    cells = [cell for key in GROUPS["all"] for cell in make_dataset("m", key, 0.7)]
+    paper = build(cells)
+    cells += [*make_dataset("m", "kvasir", 0.5), *make_dataset("m", "bmad_brain", 0.4)]
+    cells += make_dataset("m", "mvtec_loco", 0.3)
+    table = build(cells)
+    assert table.sections[:2] == paper.sections
+    found = {
+        section.title.partition(" (")[0]: [row.labels for row in section.rows]
+        for section in table.sections[2:]
+    }
+    assert list(found.items()) == [
+        ("Beyond the paper's table: Image level", [("Industrial", "MVTec LOCO"), ("Medical", "BMAD Brain")]),
+        (
+            "Beyond the paper's table: Pixel level",
+            [("Industrial", "MVTec LOCO"), ("Medical", "Kvasir"), ("Medical", "BMAD Brain")],
+        ),
+    ]  # fmt: skip
+    alone = build(make_dataset("m", "kvasir", 0.5))
+    assert [row.labels for section in alone.sections for row in section.rows] == [("Medical", "Kvasir")]
+
+
+def test_a_part_of_a_dataset_is_a_row_of_its_own(make_cell: Make, make_dataset: Make) -> None:
+    part = [
+        make_cell(
+            "m", "mvtec_zs", name, 0.5, target="mvtec", source="visa", dataset_title="MVTec (ZS)",
+            levels=["image"], domain="industrial", dataset_protocol="zs", n_classes=2,
+        )
+        for name in ("cable", "grid")
+    ]  # fmt: skip
+    table = build([*make_dataset("m", "mvtec", 0.9), *part])
+    assert look(table, "M", "MVTec (ZS)", "image_auroc").text == "50.0"
+    assert look(table, "M", "MVTec", "image_auroc").text == "90.0"
+    assert [row.labels[1] for row in table.sections[-1].rows] == ["MVTec (ZS)"]
+    assert {cell["dataset"] for cell in part} == {"mvtec_zs"}
+    per_class = build(part, "per-class")
+    assert [section.title for section in per_class.sections] == ["MVTec (ZS) (industrial)"]
+
+
+def test_training_on_a_related_dataset_is_marked_and_said(make_dataset: Make) -> None:
+    cells = make_dataset("m", "cvc300", 0.5, source="visa+cvc_colondb~1", protocol_source=True)
+    table = build([*cells, *make_dataset("n", "cvc300", 0.5, source="mvtec")])
+    value = look(table, "M", "CVC-300", "pixel_auroc")
+    assert (value.symbols, look(table, "N", "CVC-300", "pixel_auroc").symbols) == ("≈", "")
+    assert value.rank == 1
+    assert any(
+        note.startswith("M on CVC-300: trained on cvc_colondb: CVC-300 is an older form")
+        for note in table.notes
+    )
