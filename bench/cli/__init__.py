@@ -22,6 +22,7 @@ VERBS = {
     "check": "look a prepared dataset over",
     "run": "measure methods on datasets",
     "table": "print the paper's table and others from finished cells",
+    "report": "write the results page: tables, charts and where each number comes from",
     "predict": "score pictures of your own",
     "train": "train prompts or projections on a source",
     "cross": "train on some datasets, test on others: the generalisation matrix",

@@ -1,0 +1,246 @@
+"""What stands on the page: tables and charts as plain values, each number with the cells behind it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import BenchError
+from bench.results import seed_of
+from bench.show import build, published
+from bench.show.choose import Cell, ColumnCells, choose, fill_columns, settings
+from bench.show.means import Group, Results
+from bench.show.model import LEVELS, TRIPLES, Table, Value, metric_title
+from bench.show.page.curves import curves, telling
+from bench.show.page.grids import grid, level_of, metrics_of, said, turned
+from bench.show.summary import ORIGIN, summarise
+from bench.store.cells import identify
+from bench.store.marks import Mark
+
+_PATHS = ("command", "commit", "dirty", "started", "device", "device_type", "python", "suite_version")
+"""What of a cell's provenance stands first."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The page without its form."""
+
+    tables: dict[str, Any]
+    """For the template: tables, notes, menus."""
+    cells: list[dict[str, Any]]
+    """For the script, one for each cell: what it was measured with, curves, telling images."""
+    charts: dict[str, Any]
+    """For the script: speed, memory and averages of each method."""
+
+
+def content(cells: Iterable[Cell], **wanted: Any) -> Content:
+    """Return what the page says of the cells; `wanted` chooses them as in `bench.show.build`.
+
+    Raises:
+        BenchError: Nothing is there, or cells of one column were measured differently.
+    """
+    cells = list(cells)
+    chosen = choose(cells, **wanted)
+    columns = fill_columns(chosen)
+    results = summarise(columns, datasets=wanted.get("datasets", ()))
+    paper = build(cells, "paper", aupro="both", **wanted)
+    by_source = fill_columns(chosen, by_source=True)
+    labels = list(dict.fromkeys(column.label for column in (*columns, *by_source)))
+    where = _finder(results, labels)
+    per_class = build(cells, "per-class", aupro="both", **wanted)
+    tables = {
+        "paper": [_level(paper, place, where) for place in range(len(paper.sections))],
+        "classes": [grid(per_class, section, where) for section in per_class.sections],
+        "cross": _cross(cells, by_source, where, wanted),
+        "published": _published(cells, where, wanted),
+        "headlines": paper.headlines,
+        "notes": paper.notes,
+        "footer": paper.footer,
+        "marks": [
+            {"symbol": mark.symbol, "meaning": mark.legend, "ranked": mark.ranked, "used": used}
+            for mark in Mark
+            if mark.symbol
+            for used in [any(mark in value.marks for table in (paper, per_class) for value in table.values())]
+        ],
+        "methods": [column.label for column in columns],
+        "domains": [group.title for group in results.groups],
+        "datasets": [row.title for group in results.groups for row in group.datasets],
+        "metrics": {each["key"]: each for section in paper.sections for each in _metrics(section)},
+        "levels": LEVELS,
+    }
+    return Content(tables, _cells(columns, by_source, results, labels), _speed(columns, results))
+
+
+def _metrics(section: Any) -> list[dict[str, str]]:
+    level = level_of(section)
+    return [each | {"level": level} for each in metrics_of(section)]
+
+
+def _level(paper: Table, place: int, where: Callable[[Value], str | None]) -> dict[str, Any]:
+    section = paper.sections[place]
+    return {
+        "level": level_of(section),
+        "title": LEVELS[level_of(section)],
+        "metrics": metrics_of(section),
+        "by_dataset": grid(paper, section, where),
+        "by_method": grid(*turned(paper, section), where),
+    }
+
+
+def _rows(results: Results) -> dict[tuple[str, str], int]:
+    places = [(group.title, row.title) for group in results.groups for row in group.datasets]
+    return {place: number for number, place in enumerate(places)}
+
+
+def _finder(results: Results, labels: Sequence[str]) -> Callable[[Value], str | None]:
+    """Return what says of a number: `method|domain|dataset|class` by place in the lists of the page."""
+    rows = _rows(results)
+    groups = {group.title: number for number, group in enumerate(results.groups)}
+    titles = {title: number for (_, title), number in rows.items()}
+    places = {label: number for number, label in enumerate(labels)}
+
+    def where(value: Value) -> str | None:
+        subject = value.subject
+        if subject.origin != ORIGIN or subject.method not in places or value.number is None:
+            return None
+        row = rows.get((subject.domain, subject.dataset), titles.get(subject.dataset, ""))
+        return f"{places[subject.method]}|{groups.get(subject.domain, '')}|{row}|{subject.class_key}"
+
+    return where
+
+
+def _cross(
+    cells: Sequence[Cell], by_source: Sequence[ColumnCells], where: Any, wanted: Mapping[str, Any]
+) -> dict[str, Any]:
+    learned = {column.method for column in by_source if column.source}
+    if not learned:
+        return {"why": "No cell has learned weights, so there is nothing to cross."}
+    try:
+        table = build([cell for cell in cells if cell["method"] in learned], "cross", aupro="both", **wanted)
+    except BenchError as error:
+        return {"why": str(error)}
+    sections = []
+    for section in table.sections:
+        label = section.title.rsplit(": ", 1)[0]
+        metric = section.rows[0].entries[0][0].metric
+        level = metric.partition("_")[0]
+        sections.append(
+            grid(table, section, where, heat=True)
+            | {"method": label, "metric": metric, "key_title": (metric, f"{level} {metric_title(metric)}")}
+        )
+    return {"sections": sections, "notes": table.notes, "legend": table.legend(), "title": table.title}
+
+
+def _published(cells: Sequence[Cell], where: Any, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return ours beside each published table, or why they cannot be compared."""
+    compared: list[dict[str, Any]] = []
+    for name in published.available():
+        try:
+            table = build(cells, "paper", against=name, **wanted)
+        except BenchError as error:
+            compared.append({"name": name, "why": str(error)})
+            continue
+        sections = [
+            grid(table, section, where) | {"metrics": metrics_of(section)} for section in table.sections
+        ]
+        compared.append({"name": name, "title": table.title, "notes": table.notes, "sections": sections})
+    return sorted(compared, key=lambda each: "why" in each)
+
+
+def _speed(columns: Sequence[ColumnCells], results: Results) -> dict[str, Any]:
+    """Return for each method what it costs, and its averages: a point for each group and metric."""
+    methods, points = [], []
+    for number, column in enumerate(columns):
+        timed = [cell for cell in column.cells if cell["timing"].get("images_per_s")]
+        images = [sum(cell["counts"].values()) for cell in timed]
+        seconds = [count / cell["timing"]["images_per_s"] for count, cell in zip(images, timed, strict=True)]
+        peaks = [peak for cell in column.cells if (peak := cell["timing"].get("peak_gpu_bytes"))]
+        devices = {str(cell["provenance"].get("device") or "unknown") for cell in column.cells}
+        cost = {
+            "images_per_s": round(sum(images) / sum(seconds), 3) if seconds else None,
+            "peak_gib": round(max(peaks) / 2**30, 3) if peaks else None,
+            "devices": ", ".join(sorted(devices)),
+        }
+        methods.append({"method": number, "label": column.label, **cost})
+        for group in results.groups:
+            points += [{"method": number, **cost, **point} for point in _averages(column, group, results)]
+    return {"methods": methods, "points": points}
+
+
+def _averages(column: ColumnCells, group: Group, results: Results) -> list[dict[str, Any]]:
+    places = [None] if group.average else list(group.datasets)
+    points = []
+    for level, metrics in TRIPLES.items():
+        for metric in results.known((*metrics, *(["pixel_aupro_exact"] if level == "pixel" else []))):
+            for row in places:
+                value = results.value(column.label, group, row, metric)
+                if value.number is not None and value.shown is not None:
+                    points.append(
+                        {
+                            "place": group.title if row is None else row.title,
+                            "metric": metric,
+                            "value": float(value.shown),
+                            "text": value.text + value.symbols,
+                            "ranked": value.competes,
+                            "said": said(value),
+                        }
+                    )
+    return points
+
+
+def _cells(
+    columns: Sequence[ColumnCells], by_source: Sequence[ColumnCells], results: Results, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    places: dict[str, list[int]] = {}
+    for column in (*columns, *by_source):
+        for cell in column.cells:
+            of_cell = places.setdefault(cell["key"], [])
+            of_cell += [labels.index(column.label)] if labels.index(column.label) not in of_cell else []
+    rows = {
+        row.key: (group_number, number)
+        for number, (group_number, row) in enumerate(
+            (group_number, row)
+            for group_number, group in enumerate(results.groups)
+            for row in group.datasets
+        )
+    }
+    return [
+        {
+            "methods": places[cell["key"]],
+            "domain": rows[cell["dataset"]][0],
+            "dataset": rows[cell["dataset"]][1],
+            "class": cell["class"],
+            "seed": seed_of(cell),
+            "facts": facts(cell),
+            "curves": curves(cell),
+            "telling": {
+                which: {"image": row["image"], "label": row["label"], "score": float(f"{row['score']:.5g}")}
+                for which, row in telling(cell).items()
+            },
+        }
+        for column in columns
+        for cell in column.cells
+    ]
+
+
+def facts(cell: Cell) -> list[tuple[str, str]]:
+    """Return what a cell was made with, as (name, text): command and commit first, then every setting."""
+    provenance, files = cell["provenance"], cell["provenance"].get("weights") or {}
+    named = [(name, provenance.get(name)) for name in _PATHS]
+    versions = sorted((provenance.get("packages") or {}).items())
+    timing = cell["timing"]
+    pairs = [
+        ("cell", f"{identify(cell).name}.json"),
+        *named,
+        ("source of the weights", cell["source"] or "nothing learned"),
+        *((name, value) for name, value in sorted(settings(cell).items()) if not name.startswith("weights.")),
+        *(
+            (f"weights, {role} (SHA-256)", f"{digest}  {files.get(role, '')}".strip())
+            for role, digest in sorted(cell["config"]["weights"].items())
+        ),
+        ("images", f"{cell['counts']['normal']} normal, {cell['counts']['anomalous']} anomalous"),
+        ("images per second", timing.get("images_per_s")),
+        ("peak GPU memory, bytes", timing.get("peak_gpu_bytes")),
+        ("packages", ", ".join(f"{name} {version}" for name, version in versions)),
+    ]
+    return [(name.replace("data", "data (SHA-256)") if name == "data" else name, str(value))
+            for name, value in pairs if value not in (None, "")]  # fmt: skip
