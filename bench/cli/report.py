@@ -16,7 +16,9 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s")
+    place.add_argument(
+        "--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s"
+    )
     parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods and their order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="datasets (default: all)")
     parser.add_argument(

@@ -1,7 +1,6 @@
 """The results page: one HTML file that holds all tables, charts and where each number comes from."""
 
 from bench.show.page.content import Content, content
-from bench.show.page.images import Found, add_images
 from bench.show.page.write import LARGEST, write_page
 
-__all__ = ["LARGEST", "Content", "Found", "add_images", "content", "write_page"]
+__all__ = ["LARGEST", "Content", "content", "write_page"]

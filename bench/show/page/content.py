@@ -198,9 +198,7 @@ def _cells(
     rows = {
         row.key: (group_number, number)
         for number, (group_number, row) in enumerate(
-            (group_number, row)
-            for group_number, group in enumerate(results.groups)
-            for row in group.datasets
+            (group_number, row) for group_number, group in enumerate(results.groups) for row in group.datasets
         )
     }
     return [

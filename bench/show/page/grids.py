@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bench.show.model import LEVELS, Column, Row, Section, Table, Value, metric_title
+from bench.show.model import LEVELS, Column, Entry, Row, Section, Table, Value, metric_title, only_gap
 from bench.store.marks import Mark
 
 Where = Callable[[Value], str | None]
@@ -24,7 +24,7 @@ def grid(table: Table, section: Section, where: Where, *, heat: bool = False) ->
             {
                 "labels": row.labels,
                 "average": row.is_average,
-                "entries": [[_value(value, where, heat) for value in entry] for entry in row.entries],
+                "entries": [_entry(entry, where, heat) for entry in row.entries],
             }
             for row in section.rows
         ],
@@ -53,7 +53,15 @@ def level_of(section: Section) -> str:
     return section.rows[0].entries[0][0].metric.partition("_")[0]
 
 
-def _value(value: Value, where: Where, heat: bool) -> dict[str, Any]:
+def _entry(entry: Entry, where: Where, heat: bool) -> dict[str, Any]:
+    """Return the numbers of an entry; where it has none, what stands for all of them."""
+    shown = [_value(value, heat) for value in entry]
+    if only_gap(entry):
+        shown = [shown[0] | {"metric": None, "said": shown[0]["said"].partition(":")[0]}]
+    return {"shown": shown, "where": next(filter(None, map(where, entry)), None)}
+
+
+def _value(value: Value, heat: bool) -> dict[str, Any]:
     kinds = ["best"] if value.bold else ["second"] if value.rank == 2 else []
     kinds += ["gap"] if value.number is None else [] if value.competes or value.signed else ["unranked"]
     return {
@@ -63,7 +71,6 @@ def _value(value: Value, where: Where, heat: bool) -> dict[str, Any]:
         "metric": value.metric,
         "sort": None if value.number is None else float(value.number),
         "said": said(value),
-        "where": where(value),
         "colour": _colour(float(value.number)) if heat and value.number is not None else None,
     }
 

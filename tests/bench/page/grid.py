@@ -11,21 +11,24 @@ from bench.store.cells import CellId, CellStore
 from datasets.catalog import CATALOG
 
 METHODS = {
-    "winclip": "WinCLIP", "vand": "VAND", "anomalyclip": "AnomalyCLIP", "adaclip": "AdaCLIP", "vcpclip": "VCP-CLIP",
-    "faprompt": "FAPrompt", "crane": "Crane", "visualad": "VisualAD", "tipsomaly": "Tipsomaly", "musc": "MuSc",
-    "chance": "Chance", "oracle": "Oracle",
+    "winclip": "WinCLIP", "vand": "VAND", "anomalyclip": "AnomalyCLIP", "adaclip": "AdaCLIP",
+    "vcpclip": "VCP-CLIP", "faprompt": "FAPrompt", "crane": "Crane", "visualad": "VisualAD",
+    "tipsomaly": "Tipsomaly", "musc": "MuSc", "chance": "Chance", "oracle": "Oracle",
 }  # fmt: skip
 """Twelve methods; what is measured of them here is generated."""
 UNTRAINED = {"winclip", "musc", "chance", "oracle"}
 IMAGES = {"normal": 90, "anomalous": 110}
 
+HOSTILE = "<b>&\"'|`${x}</script><script>document.title='run'</script>"
+"""A class name that would be markup, an attribute's end, a separator, a template or a script."""
 
-def cell(method: str, dataset: str, class_key: str, place: int = 0, **changes: Any) -> dict[str, Any]:
+
+def cell(method: str, dataset: str, class_key: str, place: int = 0) -> dict[str, Any]:
     """Return the content of one cell; scores are random, better ones for later methods."""
     entry = CATALOG[dataset]
     rng = np.random.default_rng([len(dataset), *map(ord, method + class_key)])
     labels = np.repeat([0, 1], list(IMAGES.values()))
-    scores = rng.normal(labels * (1 + place / 6), 1).astype(np.float32)
+    scores = rng.normal(labels * (0 if method == "chance" else 1 + place / 6), 1).astype(np.float32)
     image = metrics.image_metrics(labels, scores)
     pixel, reasons = metrics.undefined("pixel", "no masks")
     if "pixel" in entry.levels:
@@ -61,7 +64,6 @@ def cell(method: str, dataset: str, class_key: str, place: int = 0, **changes: A
             "command": f"run_bench.py run --methods {method} --datasets all",
             "packages": {"torch": "2.6.0", "numpy": "2.1.0"}, "weights": {"vision": "clip.safetensors"},
         },
-        **changes,
     }  # fmt: skip
 
 

@@ -49,6 +49,7 @@
     return this.api().column(column, { order: "index" }).nodes().toArray().map(numberIn);
   };
 
+  const range = (from, to) => Array.from({ length: to - from }, (_, place) => from + place);
   function enliven(table) {
     const stubs = all("thead .stub", table).length;
     const axis = table.dataset.axis;
@@ -62,18 +63,34 @@
       if (axis === "class") row.firstElementChild.dataset.order = Number(row.classList.contains("average")) + row.firstElementChild.textContent;
     }
     const grid = new DataTable(table, {
-      paging: false, info: false, autoWidth: false, order: [], keys: { blurable: true },
+      paging: false, info: false, autoWidth: false, order: [],
       layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
       orderFixed: axis === "class" ? undefined : { pre: [[0, "asc"]] },
       columnDefs: [
-        { targets: "_all", orderDataType: "metric", type: "num", orderSequence: ["desc", "asc", ""] },
-        { targets: [...Array(stubs).keys()], orderDataType: null, orderSequence: ["asc", "desc", ""], type: axis === "class" ? "string" : undefined },
+        { targets: range(stubs, all("thead th", table).length), orderDataType: "metric", type: "num", orderSequence: ["desc", "asc", ""] },
+        { targets: axis === "class" ? [0, 1] : range(1, stubs), type: "string", orderSequence: ["asc", "desc", ""] },
+        { targets: axis === "class" ? [] : [0], type: "num", orderSequence: ["asc", ""] },
       ],
     });
-    grid.on("key", (event, _, key, cell) => { if (key === 13) show(cell.node()); });
-    table.addEventListener("click", (event) => {
-      const cell = event.target.closest("td[data-where]");
-      if (cell) show(cell);
+    table.addEventListener("click", (event) => show(event.target.closest("td[data-where]")));
+    // One stop for Tab in each table; arrows move from number to number.
+    const reachable = () => {
+      for (const cell of all("td", table)) cell.tabIndex = -1;
+      const first = table.querySelector("tbody td");
+      if (first) first.tabIndex = 0;
+    };
+    reachable();
+    grid.on("draw", reachable);
+    table.addEventListener("keydown", (event) => {
+      const cell = event.target.closest("tbody td");
+      if (!cell) return;
+      const row = cell.parentElement, column = [...row.children].indexOf(cell);
+      const next = { ArrowRight: cell.nextElementSibling, ArrowLeft: cell.previousElementSibling,
+        ArrowDown: row.nextElementSibling?.children[column], ArrowUp: row.previousElementSibling?.children[column] }[event.key];
+      if (event.key === "Enter") show(cell);
+      else if (next?.matches("td")) next.focus();
+      else return;
+      event.preventDefault();
     });
     return grid;
   }
@@ -106,8 +123,8 @@
       grid.columns().every(function () {
         const head = this.header();
         if (head.classList.contains("stub")) return;
-        const { span, title } = head.dataset;
-        this.visible(isByDataset ? want.method.has(title) : isWanted(span, title), false);
+        const { span, name } = head.dataset;
+        this.visible(isByDataset ? want.method.has(name) : isWanted(span, name), false);
       });
       grid.search.fixed("page", (_, __, index) => {
         const labels = all("th.stub", grid.row(index).node()).map((cell) => cell.textContent);
@@ -155,7 +172,8 @@
     return list;
   }
   function show(node) {
-    if (!node?.dataset?.where) return;
+    if (!node?.dataset.where) return;
+    node.focus();
     const found = behind(node.dataset.where);
     const values = all(".v", node).filter((value) => !value.hidden);
     $("provenance-title").textContent = values[0]?.title.split(":")[0] ?? "";
@@ -232,10 +250,10 @@
           from: cell.curves.edges[bin], to: cell.curves.edges[bin + 1], threshold: cell.curves.threshold }));
       }
     }
-    const columns = Math.max(1, Math.floor((Math.min(innerWidth, 1700) - 60) / 250));
+    const columns = Math.max(1, Math.floor((Math.min(innerWidth, 1700) - 90) / 226));
     const x = { field: "from", type: "quantitative", title: null, scale: { zero: false }, axis: { tickCount: 4 } };
     return draw("histograms", { data: { values: bars }, columns,
-      facet: { field: "panel", type: "nominal", title: null, sort: null },
+      facet: { field: "panel", type: "nominal", title: null, sort: [...new Set(bars.map((bar) => bar.panel))] },
       resolve: { scale: { x: "independent" } },
       spec: { width: 190, height: 110, layer: [
         { mark: { type: "bar", opacity: 0.6, binSpacing: 0 }, encoding: { x: { ...x, bin: "binned" }, x2: { field: "to" },
