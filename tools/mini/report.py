@@ -49,11 +49,10 @@ class _Round:
         if not trainings:
             return self._run(request, [(None, list(folders.values()))], "trained"), None
         before = list(jobs(request, folders, self._library("before"), self.seed))
-        for job, _ in before:
-            _begin(job)
-        for job, _ in trainings:
+        for (job, _), (begun, _) in zip(trainings, before, strict=True):
             if not job.out.exists():
                 train(job, self.machine, self.digest)
+            _begin(begun, job.out)
         return (
             self._run(request, [(job.source, targets) for job, targets in trainings], "trained"),
             self._run(request, [(job.source, targets) for job, targets in before], "before"),
@@ -88,10 +87,12 @@ class _Round:
         return {metric: _mean(cells, metric) for metric in ("image_auroc", "pixel_auroc")}
 
 
-def _begin(job: TrainJob) -> None:
-    """Write what training begins with as if it had been learned."""
+def _begin(job: TrainJob, trained: Path) -> None:
+    """Write what training begins with as if it had been learned, with what is kept in the `trained` file."""
     model = job.request.detector.begin(job.files, job.seed, **job.options)
-    states.write({name: each.detach().contiguous() for name, each in model.learned().items()}, job.out)
+    kept = {name: each for name, each in states.read(trained).items() if name in model.kept()}
+    begun = {name: each.detach().contiguous() for name, each in model.learned().items()}
+    states.write({**begun, **kept}, job.out)
 
 
 def _mean(cells: Sequence[dict], metric: str) -> float | None:
