@@ -55,7 +55,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code: 0 if everything needed is here."""
     requests, all_open = open_methods(parsed, parsed.methods or ["all"])
-    targets = dataset_keys(parsed.datasets)
+    words = dataset_keys(parsed.datasets)  # weights are chosen by dataset, whatever its protocol
+    targets = list(dict.fromkeys(word if "/" in word else word.partition(":")[0] for word in words))
     if parsed.untrained:
         for request in requests:
             for path in write_untrained(

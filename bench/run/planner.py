@@ -147,7 +147,7 @@ class _Planner:
     refused: list[Refusal] = field(default_factory=list)
     related: list[str] = field(default_factory=list)
     _jobs: dict[str, Job] = field(default_factory=dict)
-    _fingerprints: dict[tuple[Path, str], str] = field(default_factory=dict)
+    _fingerprints: dict[tuple[Path, str, str], str] = field(default_factory=dict)
 
     def plan(self, warnings: tuple[str, ...]) -> Plan:
         return Plan(
@@ -171,6 +171,8 @@ class _Planner:
             marks.append(Mark.SELECTED)
         if seen and not self.allow.seen:
             raise _seen(f"its weights were trained on {source}, which includes {target}")
+        known = relations(source.datasets if source else (), target)
+        self.related += [f"{folder.key}: {request.word} is trained on {why}" for why in known]
         found = self.library.find(request, options, source)
         overlap = self._overlap(found.trained, folder)
         share = sum(overlap.values()) / sum(len(data.samples) for data in folder.classes)
@@ -189,8 +191,6 @@ class _Planner:
             "protocol_source": source is None or (own is not None and source.datasets == own.datasets),
             "setting": _setting(request.detector),
         }
-        known = relations(source.datasets if source else (), target)
-        self.related += [f"{folder.key}: {request.word} is trained on {why}" for why in known]
         self._note_gone(request.key, str(source) if source else None, folder)
         for data in folder.classes:
             try:
@@ -233,7 +233,7 @@ class _Planner:
 
     def _fingerprint(self, folder: Folder, data: ClassData) -> str:
         """Return the class's fingerprint; of this folder, for two may hold one dataset by two protocols."""
-        known = (folder.root, data.key)
+        known = (folder.root, folder.key, data.key)  # two parts of one test set may lie in one folder
         if known not in self._fingerprints:
             self._fingerprints[known] = data.fingerprint(self.digest)
         return self._fingerprints[known]

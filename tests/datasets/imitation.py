@@ -65,3 +65,15 @@ def write_mask(path: Path, file: dict[str, Any]) -> None:
         colours = [channel for colour in file["palette"] for channel in colour]
         image.putpalette(colours + [0] * (768 - len(colours)))  # the published bitmaps list 256 colours
     image.save(path, format=file["format"])
+
+
+def cleaned(root: Path) -> Path:
+    """Write MVTec's grid (glue 1, 2 and 9 are left out) and bottle (all left out), glue 0..3 and good 0."""
+    mask = {"values": [0, 255], "mode": "L", "format": "PNG"}
+    for name in ("bottle/test/good/000", "bottle/test/crack/000", "grid/test/good/000"):
+        write_image(root / f"{name}.png", "PNG", "RGB")
+    for number in range(4):
+        write_image(root / f"grid/test/glue/{number:03}.png", "PNG", "RGB")
+        write_mask(root / f"grid/ground_truth/glue/{number:03}_mask.png", mask)
+    write_mask(root / "bottle/ground_truth/crack/000_mask.png", mask)
+    return root

@@ -15,7 +15,7 @@ from datasets.meta import Folder, open_dataset
 from datasets.prepare import prepare
 from datasets.schema import Record
 from datasets.subset import leaves_out
-from tests.datasets.imitation import build, write_image, write_mask
+from tests.datasets.imitation import build, cleaned, write_image, write_mask
 
 LISTS = json.loads((Path(datasets.check.__file__).parent / "name_lists.json").read_text())["lists"]
 MASK = {"values": [0, 255], "mode": "L", "format": "PNG"}
@@ -148,17 +148,6 @@ def test_loco_joins_the_masks_of_an_image_and_is_not_taken_for_mvtec(tmp_path: P
     assert part.classes[0].has_pixel_level
 
 
-def cleaned(root: Path) -> Path:
-    """Write MVTec's grid (glue 1, 2 and 9 are left out) and bottle (all left out), glue 0..3 and good 0."""
-    for name in ("bottle/test/good/000", "bottle/test/crack/000", "grid/test/good/000"):
-        write_image(root / f"{name}.png", "PNG", "RGB")
-    for number in range(4):
-        write_image(root / f"grid/test/glue/{number:03}.png", "PNG", "RGB")
-        write_mask(root / f"grid/ground_truth/glue/{number:03}_mask.png", MASK)
-    write_mask(root / "bottle/ground_truth/crack/000_mask.png", MASK)
-    return root
-
-
 KEPT = {"grid/test/glue/000.png": 1, "grid/test/glue/003.png": 1, "grid/test/good/000.png": 0}
 
 
@@ -208,7 +197,7 @@ def sha256(names: list[str]) -> str:
     return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
 
 
-def test_the_left_out_images_make_the_published_lists() -> None:
+def test_the_left_out_images_make_the_published_lists(tmp_path: Path) -> None:
     # MVTec's test images are numbered without gaps; how many of each species is checked by the known digest.
     species = json.loads((Path(__file__).parent / "data/mvtec_species.json").read_text())
     names = [
@@ -219,6 +208,17 @@ def test_the_left_out_images_make_the_published_lists() -> None:
     ]
     whole, part = LISTS["mvtec"][0], LISTS["mvtec"][-1]
     assert sha256(names) == whole["sha256"]
+    for name in names:
+        path = tmp_path / "mvtec" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    for spec, listed in (("mvtec", whole), ("mvtec:zs", part)):
+        folder = open_dataset(spec, tmp_path)
+        assert not folder.partial
+        (found,) = check(folder, deep=False).name_lists
+        assert (found.of, found.expected, found.matches) == ("images", listed["count"], True)
+    (tmp_path / "mvtec/cable/test/cable_swap/003.png").rename(tmp_path / "mvtec/cable/test/combined/011.png")
+    assert open_dataset("mvtec:zs", tmp_path).partial
     entry = CATALOG["mvtec"]
     kept = [
         name
