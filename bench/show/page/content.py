@@ -203,6 +203,7 @@ def _cells(
     }
     return [
         {
+            "key": cell["key"],
             "methods": places[cell["key"]],
             "domain": rows[cell["dataset"]][0],
             "dataset": rows[cell["dataset"]][1],

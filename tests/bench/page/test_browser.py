@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from bench.results import read
 from bench.show import build
+from bench.show.page import add_images, content, write_page
 from bench.store.cells import CellStore
 from tests.bench.page.grid import HOSTILE
 
@@ -196,3 +198,13 @@ def test_matrix_speed_and_published_numbers(open_page: Open, report: Path) -> No
     assert page.locator("#memory-chart .mark-symbol path").count() == 3
     page.select_option("#published-name", label="tipsomaly_paper")
     assert "difference" in page.locator("#published-table").inner_text()
+
+
+def test_images_beside_the_page_are_shown(open_page: Open, results: Path, tmp_path: Path) -> None:
+    page = content(read(CellStore(results / "runs")), methods=["vand"], datasets=["btad"])
+    shown, said = add_images(page, tmp_path, lambda _, name: Image.new("RGB", (300, 600), "red"))
+    opened = open_page(write_page(shown, tmp_path / "index.html", images=said))
+    image = opened.page.locator("#telling img").first
+    image.scroll_into_view_if_needed()
+    opened.page.wait_for_function("document.querySelector('#telling img').naturalHeight === 256")
+    assert said in opened.page.locator("#class").inner_text()

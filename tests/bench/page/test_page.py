@@ -1,16 +1,22 @@
 """The page without a browser: size, sameness, what is drawn of a class, what stops it."""
 
+import base64
+import gzip
 import importlib.metadata
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.cli import main
 from bench.show.page import LARGEST
 from bench.show.page.curves import POINTS, counts, curves, telling
+from tests.bench.conftest import make_mvtec_layout
 from tests.bench.page.grid import cell, write_grid
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,6 +101,29 @@ def test_no_extra_and_no_cells_are_said_in_one_line(
         "error: the page needs itables: install the extra with `pip install '.[page]'`\n"
     )
     assert not out.exists()
+
+
+def test_a_site_has_small_copies_beside_the_page(
+    extra: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_mvtec_layout(tmp_path / "data" / "parts", classes=("bolt",))
+    site, results = tmp_path / "site", str(tmp_path / "results")
+    words = ["--data-root", str(tmp_path / "data"), "--results", results]
+    ran = ["run", "--methods", "chance", "--datasets", str(data), "--device", "cpu", *words]
+    assert main(ran) == 0
+    assert main(["report", "--site", str(site), *words]) == 0
+    assert "3 images stand beside the page. No anomaly maps are kept" in capsys.readouterr().out
+    copies = sorted((site / "images").iterdir())
+    assert len(copies) == 3
+    assert {Image.open(path).size for path in copies} == {(56, 40)}
+    text = (site / "index.html").read_text(encoding="utf-8")
+    packed = re.search('id="data">([^<]*)<', text)
+    assert packed
+    cells = json.loads(gzip.decompress(base64.b64decode(packed[1])))["cells"]
+    named = {row["file"] for cell in cells for row in cell["telling"].values()}
+    assert named == {f"images/{path.name}" for path in copies}
+    assert main(["report", "--site", str(site), "--data-root", str(tmp_path), "--results", results]) == 0
+    assert "0 images stand beside the page; 3 are not under the data root" in capsys.readouterr().out
 
 
 def test_the_page_loads_no_torch() -> None:
