@@ -134,14 +134,16 @@ def test_a_class_shows_curves_histograms_and_telling_images(open_page: Open, rep
     page.select_option("#class-dataset", label="MVTec")
     page.select_option("#class-name", "hazelnut")
     page.locator("#histograms svg").wait_for()
-    page.wait_for_function("document.querySelectorAll('#roc .mark-line path').length === 3")
+    page.locator("#roc .mark-line path").nth(2).wait_for()
+    assert page.locator("#roc .mark-line path").count() == 3
     assert page.locator("#pr .mark-line path").count() == 3
     assert page.locator("#roc .mark-symbol path").count() == 3
     assert page.locator("#histograms .mark-rule line").count() >= 3
     assert "hazelnut/test" in page.locator("#telling").inner_text()
     page.locator("#class summary", has_text="Methods").click()
     page.locator("#class-methods label", has_text="VAND").locator("input").uncheck()
-    page.wait_for_function("document.querySelectorAll('#roc .mark-line path').length === 2")
+    page.locator("#roc .mark-line path").nth(2).wait_for(state="detached")
+    assert page.locator("#roc .mark-line path").count() == 2
 
 
 def test_names_from_data_are_text(open_page: Open, report: Path) -> None:
@@ -206,5 +208,5 @@ def test_images_beside_the_page_are_shown(open_page: Open, results: Path, tmp_pa
     opened = open_page(write_page(shown, tmp_path / "index.html", images=said))
     image = opened.page.locator("#telling img").first
     image.scroll_into_view_if_needed()
-    opened.page.wait_for_function("document.querySelector('#telling img').naturalHeight === 256")
+    assert image.evaluate("(image) => image.decode().then(() => image.naturalHeight)") == 256
     assert said in opened.page.locator("#class").inner_text()

@@ -250,12 +250,13 @@
           from: cell.curves.edges[bin], to: cell.curves.edges[bin + 1], threshold: cell.curves.threshold }));
       }
     }
-    const columns = Math.max(1, Math.floor((Math.min(innerWidth, 1700) - 90) / 226));
+    const width = innerWidth < 640 ? Math.max(90, (innerWidth - 130) / 2) : 190;
+    const columns = Math.max(2, Math.floor((Math.min(innerWidth, 1700) - 90) / (width + 36)));
     const x = { field: "from", type: "quantitative", title: null, scale: { zero: false }, axis: { tickCount: 4 } };
     return draw("histograms", { data: { values: bars }, columns,
       facet: { field: "panel", type: "nominal", title: null, sort: [...new Set(bars.map((bar) => bar.panel))] },
       resolve: { scale: { x: "independent" } },
-      spec: { width: 190, height: 110, layer: [
+      spec: { width, height: 110, layer: [
         { mark: { type: "bar", opacity: 0.6, binSpacing: 0 }, encoding: { x: { ...x, bin: "binned" }, x2: { field: "to" },
           y: { field: "share", type: "quantitative", stack: null, title: "share of images", axis: { format: "%", tickCount: 3 } },
           color: { field: "images", scale: { domain: ["normal", "anomalous"], range: ["#0072b2", "#e69f00"] }, title: null, legend: { orient: "top" } },
