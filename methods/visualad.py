@@ -282,7 +282,7 @@ class VisualAD(ClipBased):
 
     def image_scores(self, maps: Tensor) -> Tensor:
         """Return the mean (B,) of the highest pixels of maps (B, S, S)."""
-        # Rounded, since 0.01 * 140 * 140 is more than 196 in floats.
+        # Rounded, since 0.07 * 100 is more than 7 in floats.
         count = math.ceil(round(self.options["top_share"] * maps[0].numel(), 6))
         return maps.flatten(1).topk(count, dim=1).values.mean(dim=1)
 

@@ -85,12 +85,14 @@ def test_the_patches_see_the_learned_tokens_so_nothing_is_kept(
 
 
 def test_the_image_score_is_the_mean_of_the_highest_pixels(detector: VisualAD) -> None:
-    # 1 % of 140 x 140 pixels are 196, though 0.01 * 140 * 140 is more in floats.
     maps = torch.zeros(1, 140 * 140)
     maps[0, 7 : 7 + 196] = 1
     assert detector.image_scores(maps.view(1, 140, 140)).item() == 1
     maps[0, 7] = 0
     assert detector.image_scores(maps.view(1, 140, 140)).item() == pytest.approx(195 / 196)
+    detector.options["top_share"] = 0.07  # 7 of 100, though 0.07 * 100 is more in floats
+    assert detector.image_scores((torch.arange(100.0) > 92).float().view(1, 10, 10)).item() == 1
+    detector.options["top_share"] = 0.01
     large = torch.zeros(1, 518 * 518)
     large[0, :2684] = 1
     assert detector.image_scores(large.view(1, 518, 518)).item() == 1
@@ -178,6 +180,7 @@ def test_training_moves_what_is_learned_and_nothing_of_clip(
 ) -> None:
     detector = VisualAD.begin({"vision": files["vision"]}, seed=5, **MINI, dropout=0.0)
     learned, stage = detector.learned(), detector.recipe.stages[0]
+    assert type(detector.model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
     frozen = {name: tensor.clone() for name, tensor in detector.model.state_dict().items()}
     optimiser, losses = stage.make_optimiser(learned), []
     for _ in range(4):
