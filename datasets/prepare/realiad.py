@@ -29,11 +29,11 @@ def fits(folder: Path, entry: Dataset) -> bool:
 
 
 def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
-    """Yield the images of the protocol's JSON files that are there.
+    """Yield the images that the protocol's JSON files name, of the classes that are there.
 
     Raises:
-        ValueError: The protocol's files are absent or not as published, a mask is absent, or images of
-            several sizes lie there.
+        ValueError: The protocol's files are absent or not as published, an image or a mask is absent, or
+            images of several sizes lie there.
     """
     sizes, name = _sizes(folder, entry), _SPLITS[protocol or "views"]
     if len(sizes) > 1:
@@ -51,20 +51,19 @@ def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
         for split, index, row in _rows(path):
             where = f"{path}: {split}[{index}]"
             try:
-                image, mask = (tree.find(str(row.get(key) or "")) for key in ("image_path", "mask_path"))
+                image, mask = tree.find(str(row["image_path"])), tree.find(str(row.get("mask_path") or ""))
                 species = str(row["anomaly_class"])
             except (EscapeError, KeyError) as error:
                 raise ValueError(f"{where}: not as published ({error}); restore the file") from None
             if image is None:
-                continue
-            anomaly = int(species != _NORMAL)
-            if anomaly and mask is None:
+                raise ValueError(f"{where}: {row['image_path']!r} is absent in {home}; restore it")
+            if species == _NORMAL:
+                mask = None
+            elif mask is None:
                 raise ValueError(f"{home / image}: its mask {row.get('mask_path')!r} is absent; restore it")
-            names = [
-                f"{sizes[0].name}/{home.name}/{it}" if it else "" for it in (image, mask if anomaly else None)
-            ]
-            record = Record(names[0], names[1], known.key, species, anomaly)
-            yield Item(split, record, home / image, home / mask if anomaly and mask else None)
+            names = [f"{sizes[0].name}/{home.name}/{it}" if it else "" for it in (image, mask)]
+            record = Record(names[0], names[1], known.key, species, int(species != _NORMAL))
+            yield Item(split, record, home / image, home / mask if mask else None)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
