@@ -240,11 +240,14 @@ def _lines(report: CheckReport) -> Iterator[str]:
                 None: "not compared, for their extensions are not the complete set's",
             }
             yield f"names of {listed.names} {listed.of}: {results[listed.matches]}"
-    for data in folder.classes if folder.entry else ():  # an own folder's warnings say so
+    without: dict[tuple[str, str], list[str]] = {}
+    for data in folder.classes:
         reasons = {"image": data.no_image_level, "pixel": data.no_pixel_level}
-        for level in folder.levels:
-            if reasons[level]:
-                yield f"no {level} metrics for {data.key}: {reasons[level]}"
+        for level in folder.entry.levels if folder.entry else ():  # an own folder's warnings say so
+            if why := reasons[level]:
+                without.setdefault((level, why), []).append(data.key)
+    for (level, why), keys in without.items():
+        yield f"no {level} metrics for {', '.join(keys)}: {why}"
     yield from _finding_lines(report)
     if not report.deep:
         yield "files were not opened"

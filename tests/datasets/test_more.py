@@ -173,6 +173,7 @@ def test_the_cleaned_test_set_is_taken_from_the_original(tmp_path: Path, how: st
     assert not masks(folder)
     assert folder.classes[0].has_image_level
     assert "redrawn" in folder.classes[0].no_pixel_level
+    assert "no pixel metrics for grid: some masks were redrawn" in str(check(folder, deep=False))
     assert "grid: 1 of 21 normal, 2 of 54 anomalous" in folder.differences
     assert not any("bottle" in line for line in (*folder.differences, *folder.warnings))
     if how != "prepared":
