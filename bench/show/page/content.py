@@ -16,7 +16,16 @@ from bench.show.summary import ORIGIN, summarise
 from bench.store.cells import identify
 from bench.store.marks import Mark
 
-_PATHS = ("command", "commit", "dirty", "started", "device", "device_type", "python", "suite_version")
+_FIRST = {
+    "command": "command",
+    "commit": "commit",
+    "dirty": "uncommitted changes",
+    "started": "started",
+    "device": "device",
+    "device_type": "kind of device",
+    "python": "Python",
+    "suite_version": "version of the suite",
+}
 """What of a cell's provenance stands first."""
 
 
@@ -224,7 +233,7 @@ def _cells(
 def facts(cell: Cell) -> list[tuple[str, str]]:
     """Return what a cell was made with, as (name, text): command and commit first, then every setting."""
     provenance, files = cell["provenance"], cell["provenance"].get("weights") or {}
-    named = [(name, provenance.get(name)) for name in _PATHS]
+    named = [(text, provenance.get(name)) for name, text in _FIRST.items()]
     versions = sorted((provenance.get("packages") or {}).items())
     timing = cell["timing"]
     pairs = [
@@ -241,5 +250,5 @@ def facts(cell: Cell) -> list[tuple[str, str]]:
         ("peak GPU memory, bytes", timing.get("peak_gpu_bytes")),
         ("packages", ", ".join(f"{name} {version}" for name, version in versions)),
     ]
-    return [(name.replace("data", "data (SHA-256)") if name == "data" else name, str(value))
+    return [("data (SHA-256)" if name == "data" else name, str(value))
             for name, value in pairs if value not in (None, "")]  # fmt: skip

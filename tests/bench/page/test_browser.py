@@ -99,6 +99,7 @@ def test_every_number_leads_to_its_cells_also_by_keyboard(open_page: Open, repor
     row.locator("td").nth(1).click()
     dialog = page.locator("#provenance")
     assert dialog.locator("h3").inner_text() == "Its 3 cells"
+    assert dialog.locator("ul.said").inner_text().startswith("Image AUROC")
     dialog.locator("summary").first.click()
     facts = dialog.locator("dl.facts").first.inner_text()
     for text in (

@@ -177,7 +177,11 @@
     const found = behind(node.dataset.where);
     const values = all(".v", node).filter((value) => !value.hidden);
     $("provenance-title").textContent = values[0]?.title.split(":")[0] ?? "";
-    const said = make("ul", { class: "said" }, ...values.map((value) => make("li", {}, `${value.title}\n${value.textContent}`)));
+    const said = make("ul", { class: "said" }, ...values.map((value) => {
+      const [subject, ...rest] = value.title.split("\n");
+      const number = make("strong", {}, value.textContent);
+      return make("li", {}, `${subject.split(": ").pop()} `, number, rest.length ? ` (${rest.join("; ")})` : "");
+    }));
     const list = found.map((cell) => {
       const item = make("details", {}, make("summary", {}, `${datasets[cell.dataset]}, ${nameOf(cell)}`));
       const open = make("button", { type: "button" }, "Curves and images of this class");
