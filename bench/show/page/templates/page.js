@@ -263,7 +263,7 @@
       spec: { width, height: 110, layer: [
         { mark: { type: "bar", opacity: 0.6, binSpacing: 0 }, encoding: { x: { ...x, bin: "binned" }, x2: { field: "to" },
           y: { field: "share", type: "quantitative", stack: null, title: "share of images", axis: { format: "%", tickCount: 3 } },
-          color: { field: "images", scale: { domain: ["normal", "anomalous"], range: ["#0072b2", "#e69f00"] }, title: null, legend: { orient: "top" } },
+          color: { field: "images", scale: { domain: ["normal", "anomalous"], range: [isDark ? "#56b4e9" : "#0072b2", "#e69f00"] }, title: null, legend: { orient: "top" } },
           tooltip: [{ field: "images" }, { field: "count" }, { field: "from", format: ".4g" }, { field: "to", format: ".4g" }] } },
         { mark: { type: "rule", strokeWidth: 2, color: isDark ? "#fff" : "#000" }, encoding: { x: { aggregate: "min", field: "threshold", type: "quantitative" } } },
       ] } });
