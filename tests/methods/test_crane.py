@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.run.protocol import MethodRequest, parse_methods, setup
-from datasets.catalog import CATALOG
+from datasets.catalog import GROUPS
 from methods import crane, states
 from methods.anomalyclip import AnomalyCLIP
 from methods.backbones import clip, dinov2
@@ -72,8 +72,8 @@ def _file(word: str, target: str, **overrides: str) -> tuple[str, dict[str, Any]
 def test_every_target_gets_the_authors_file_and_settings() -> None:
     industrial = {"mvtec", "visa", "mpdd", "ksdd", "btad", "dtd_synthetic"}
     medical = {"headct", "brainmri", "br35h", "isic", "tn3k", "cvc_colondb", "cvc_clinicdb"}
-    assert industrial | medical | {"dagm"} == set(CATALOG)
-    for target in CATALOG:
+    assert industrial | medical | {"dagm"} == set(GROUPS["all"])
+    for target in GROUPS["all"]:
         source = "visa" if target == "mvtec" else "mvtec"
         path, options = _file("crane", target)
         assert path == f"trained_on_{source}_crane/epoch_5.pth"
@@ -95,7 +95,7 @@ def test_only_the_medical_files_of_crane_plus_were_chosen_by_their_targets() -> 
     chosen = Crane.preset("plus").selected_on
     assert chosen is not None and set(chosen) == {"mvtec"}
     assert set(chosen["mvtec"]) == {
-        target for target in CATALOG if _file("crane:plus", target)[1]["epoch"] == 1
+        target for target in GROUPS["all"] if _file("crane:plus", target)[1]["epoch"] == 1
     }
 
 
