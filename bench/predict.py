@@ -85,7 +85,7 @@ def _from_array(values: np.ndarray) -> Image.Image:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method says of one picture. The picture itself is not kept: it is read again when asked for."""
+    """A method's answer for one picture. The picture itself is not kept: it is read again when asked for."""
 
     picture: Picture
     name: str

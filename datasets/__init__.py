@@ -1,1 +1,1 @@
-"""The dataset wing: folders in, samples out. It has never heard of a model or a metric."""
+"""The dataset wing: folders in, samples out. It knows no model and no metric."""

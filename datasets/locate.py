@@ -1,4 +1,4 @@
-"""From what a user typed to a folder on disk, and what that folder says of itself."""
+"""From what a user typed to a folder on disk, and what its marker names."""
 
 import json
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """The method wing: pictures and words in, scores and anomaly maps out.
 
-It has never heard of a dataset on disk, a label, a file layout or a metric. `methods.base` holds the
+It knows no dataset on disk, no label, no file layout and no metric. `methods.base` holds the
 contract, `methods.registry` finds the methods: one a file, named like it.
 """

@@ -1,4 +1,4 @@
-"""What a method says of itself, read from its file without importing it: nothing here needs torch."""
+"""A method's card: the literals of its class, read without importing its file. Nothing here needs torch."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ def detectors(reader: Reader, module: Module) -> list[str]:
 
 
 def read_card(reader: Reader, module: Module, class_name: str) -> Card:
-    """Return what class `class_name` of the file says of itself."""
+    """Return the card of class `class_name` of the file."""
     (node,) = (each for each in module.tree.body if getattr(each, "name", "") == class_name)
     found = Found(module, node)
     read = {name: _value(reader, found, name) for name in (*_TEXTS, *_MAPPINGS, "recipe", "encoder_options")}

@@ -60,7 +60,7 @@ def keys() -> tuple[str, ...]:
 
 
 def card(key: str) -> Card:
-    """Return what the method `key` says of itself, without importing it; raises `KeyError`."""
+    """Return the card of the method `key`, without importing it; raises `KeyError`."""
     return _findings().entries[key].card
 
 

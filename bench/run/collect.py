@@ -112,7 +112,7 @@ Answers = Iterator[tuple[Sequence[_Loaded], Prediction]]
 
 
 def _scored(model: ZeroShotDetector, task: Task, machine: Machine, seconds: dict[str, float]) -> Answers:
-    """Yield batches of images and what the method says of each by itself."""
+    """Yield batches of images with the method's predictions, each image by itself."""
     encoder = _encoder(model, task, machine)
 
     def read(sample: Sample) -> _Loaded:
@@ -128,7 +128,7 @@ def _scored(model: ZeroShotDetector, task: Task, machine: Machine, seconds: dict
 
 
 def _judged(model: ZeroShotDetector, task: Task, machine: Machine, seconds: dict[str, float]) -> Answers:
-    """Encode all images of the class, then yield them with what the method says of them together."""
+    """Encode all images of the class, then yield them with the predictions for all together."""
     started = time.perf_counter()
     encoder, device = _encoder(model, task, machine), machine.device
     with ClassImages(model, task.samples, machine, encoder, _precision(task.settings, device)) as images:

@@ -68,7 +68,7 @@ class Task:
     marks: tuple[Mark, ...]
     settings: Settings
     facts: Mapping[str, Any]
-    """What the cell says of its making beside its key: `target`, `protocol_source`, `setting`."""
+    """Facts recorded in the cell beside its key: `target`, `protocol_source`, `setting`."""
     overlap: int = 0
     """Images of the class that the weights were trained on, by their digests."""
 

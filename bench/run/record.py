@@ -1,4 +1,4 @@
-"""What a finished class says of itself: the content of its cell."""
+"""The content of a finished class's cell."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

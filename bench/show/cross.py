@@ -136,7 +136,7 @@ def _rows(
 
 
 def _marked(source: ColumnCells, target: DatasetRow, value: Value) -> Value:
-    """Return the value with what the pair of source and target says of it."""
+    """Return the value with the marks of the pair of source and target."""
     value = replace(value, subject=value.subject._replace(source=source.source))
     if not _applies(value):
         return value

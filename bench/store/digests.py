@@ -69,7 +69,7 @@ class DigestCache:
     def warm(self, paths: Iterable[Path]) -> None:
         """Take in the digests of many files: looked up together, hashed by a few threads, written at once.
 
-        A file that cannot be read is passed over: whoever asks for its digest hears why.
+        A file that cannot be read is passed over: asking for its digest raises the error.
         """
         files = {_place(path): path for path in paths}
         places = list(files)

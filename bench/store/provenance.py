@@ -60,7 +60,7 @@ def _command() -> str:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Return what every cell says of its making."""
+    """Return what every cell records of how it was made."""
     on_gpu = device.type == "cuda"
     return {
         **suite(),

@@ -21,7 +21,7 @@ from bench.store.atomic import write_atomically
 
 @dataclass(frozen=True)
 class Trained:
-    """What a file of learned tensors says of itself."""
+    """The record in a file of learned tensors."""
 
     source: str
     method: str
@@ -53,7 +53,7 @@ class Trained:
 
 
 def read_trained(path: Path) -> Trained | None:
-    """Return what the file says of itself; None for weights from elsewhere.
+    """Return the record in the file; None for weights from elsewhere.
 
     Raises `BenchError` naming a file whose header is damaged.
     """

@@ -1,4 +1,4 @@
-"""What a publisher says of a file of weights."""
+"""What is published about a file of weights."""
 
 import re
 from collections.abc import Mapping

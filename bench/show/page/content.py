@@ -42,7 +42,7 @@ class Content:
 
 
 def content(cells: Iterable[Cell], **wanted: Any) -> Content:
-    """Return what the page says of the cells; `wanted` chooses them as in `bench.show.build`.
+    """Return the page's content; `wanted` chooses them as in `bench.show.build`.
 
     Raises:
         BenchError: Nothing is there, or cells of one column were measured differently.
@@ -101,7 +101,7 @@ def _rows(results: Results) -> dict[tuple[str, str], int]:
 
 
 def _finder(results: Results, labels: Sequence[str]) -> Callable[[Value], str | None]:
-    """Return what says of a number: `method|domain|dataset|class` by place in the lists of the page."""
+    """Return a number's address: `method|domain|dataset|class` by place in the lists of the page."""
     rows = _rows(results)
     groups = {group.title: number for number, group in enumerate(results.groups)}
     titles = {title: number for (_, title), number in rows.items()}
