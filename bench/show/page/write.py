@@ -28,6 +28,7 @@ def write_page(page: Content, path: Path, *, images: str | None = None, flag: st
 
 def render(page: Content, images: str | None = None) -> str:
     """Return the page as HTML; every text of the data is escaped, and only the page's own scripts may run."""
+    inside = libraries()  # first: it says what is not installed
     environment = Environment(
         loader=PackageLoader("bench.show.page", "templates"),
         autoescape=True,
@@ -44,7 +45,7 @@ def render(page: Content, images: str | None = None) -> str:
         scripts=[Markup(script) for script in scripts],
         allowed=[_digest(script) for script in scripts],
         styles=[Markup(style) for style in (table_style(), (_HERE / "templates/page.css").read_text())],
-        libraries=libraries(),
+        libraries=inside,
         images=images,
     )
 
