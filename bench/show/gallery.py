@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from bench.store.atomic import write_atomically
 
 _INCHES, _LABELS, _PIXELS = 1.0, 1.1, 224
 """Sides of a tile and of the column of labels in inches; a tile's side in pixels."""
+_LETTERS = 18
+"""In a line of a label."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,9 @@ def draw_gallery(rows: Sequence[GalleryRow], methods: Sequence[str], path: Path,
             for axes, tile in zip(line, [image, mask, *heat], strict=True):
                 axes.imshow(np.asarray(tile))
                 axes.set_axis_off()
-            for y, text, color in ((0.58, row.title, "black"), (0.42, row.subtitle, "dimgrey")):
-                line[0].text(
-                    -0.06, y, text, color=color, ha="right", va="center", transform=line[0].transAxes
-                )
+            labels = ((0.52, "bottom", row.title, "black"), (0.48, "top", row.subtitle, "dimgrey"))
+            for y, side, text, color in labels:
+                wrapped = textwrap.fill(text, _LETTERS)
+                line[0].text(-0.06, y, wrapped, color=color, ha="right", va=side, transform=line[0].transAxes)
         kind = path.suffix.removeprefix(".") or "png"
         write_atomically(path, lambda place: figure.savefig(place, format=kind, dpi=160), flag)
