@@ -95,6 +95,33 @@ def test_a_method_that_looks_at_its_batch_is_refused(run: Run, level: str) -> No
     assert all(f"one by one ({level} move" in reason for _, reason in outcome.failed)
 
 
+def test_it_is_refused_also_where_the_first_class_cannot_be_read(run: Run, data: Path) -> None:
+    for path in (data / "bolt" / "test").rglob("*.png"):
+        path.write_bytes(b"no picture")
+
+    def batchwise(images: Tensor) -> Prediction:
+        right = answer(images)
+        return right._replace(scores=right.scores - right.scores.mean())
+
+    outcome, cells = run(batchwise)
+    assert not cells
+    assert all("one by one (scores move" in reason for _, reason in outcome.failed)
+
+
+def test_every_image_comes_with_its_objects_name(
+    plan_for: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: set[tuple[int, tuple[str, ...]]] = set()
+
+    def forward(self: object, images: Tensor, prompts: list[str]) -> Prediction:
+        told.add((len(images), tuple(prompts)))
+        return answer(images)
+
+    monkeypatch.setattr(find("chance"), "forward", forward)
+    execute(plan_for("chance", force=True), CellStore(tmp_path / "runs"), Machine(batch_size=8))
+    assert {(8, ("bolt",) * 8), (8, ("gear",) * 8)} <= told
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("level", ["scores", "maps"])
 def test_an_answer_that_is_no_number_fails_and_names_the_image(run: Run, level: str, value: float) -> None:

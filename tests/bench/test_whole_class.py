@@ -61,6 +61,20 @@ class Peak(ZeroShotDetector):
         return (peak - peak.min()) / (peak.max() - peak.min())
 
 
+class Grey(ZeroShotDetector):
+    """The grey value, in two steps."""
+
+    title = "Grey"
+    defaults = {"image_size": 28}
+    encoder_options = ("image_size",)
+
+    def encode(self, images: Tensor) -> dict[str, Tensor]:
+        return {"grey": images.mean(dim=1)}
+
+    def score(self, features: dict[str, Tensor], prompts: Sequence[str]) -> Prediction:
+        return Prediction(features["grey"].float().amax(dim=(1, 2)), features["grey"].float())
+
+
 Runner = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -106,6 +120,28 @@ def test_whoever_watches_hears_of_encoding(run: Runner) -> None:
     heard: list[str] = []
     run(Odd, Machine(batch_size=3, note=heard.append))
     assert heard[:3] == [f"encoding, {count} of 8 images" for count in (0, 3, 6)]
+
+
+def test_kept_features_are_of_one_precision_and_change_no_metric(
+    plan_for: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MethodRequest, "detector", Grey)
+    cache = FeatureCache(tmp_path / "features", 10**9)
+    for number, machine in enumerate((Machine(), Machine(cache=cache), Machine(cache=cache))):
+        for masks in ("resized", "native"):
+            store = CellStore(tmp_path / f"{number}")
+            assert not execute(plan_for("chance", force=True, masks=masks), store, machine).failed
+    metrics = [
+        sorted(str(cell["metrics"]) for cell in CellStore(tmp_path / f"{number}")) for number in range(3)
+    ]
+    assert metrics[0] == metrics[1] == metrics[2]
+    assert len(set(metrics[0])) == 4, "masks at their own size are another measurement"
+    execute(
+        plan_for("chance", force=True, precision="bfloat16"),
+        CellStore(tmp_path / "half"),
+        Machine(cache=cache),
+    )
+    assert len(list((tmp_path / "features").iterdir())) == 2
 
 
 def test_a_few_loose_images_are_one_set() -> None:
@@ -173,12 +209,14 @@ def test_a_judge_must_answer_for_every_image(
     full = Odd.judge
 
     def judge(self: Odd, images: ImageSet, prompt: str) -> Iterator[Prediction]:
-        yield from list(full(self, images, prompt))[:-1]
+        *parts, last = full(self, images, prompt)
+        yield from parts
+        yield Prediction(last.scores[:1], last.maps[:1])
 
     monkeypatch.setattr(Odd, "judge", judge)
     monkeypatch.setattr(MethodRequest, "detector", Odd)
     outcome = execute(plan_for("chance", force=True), CellStore(tmp_path / "runs"), Machine())
-    assert "Odd.judge left 2 images without an answer" in outcome.failed[0][1]
+    assert "Odd.judge left 1 images without an answer" in outcome.failed[0][1]
 
 
 def test_scores_are_finished_over_the_class(run: Runner) -> None:
