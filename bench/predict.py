@@ -157,9 +157,9 @@ class LoadedMethod:
         self.device = device
         self.untrained = untrained
         self.identity = dict(identity or {})
-        self.transductive: bool = getattr(model, "transductive", False)
+        self.transductive: bool = model.transductive
         """Whether a picture's score depends on the other pictures of the same name."""
-        self.class_normalised: bool = getattr(model, "class_normalised", False)
+        self.class_normalised: bool = model.class_normalised
         """Whether the final image score needs all images of a class: loose pictures then have none."""
 
     def __call__(self, picture: Picture, name: str) -> Answer:

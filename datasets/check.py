@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets.counts import ClassCount
-from datasets.files import printable, sha256_of
+from datasets.files import escaped_name, sha256_of
 from datasets.images import read_image
 from datasets.samples import Folder, Sample
 from datasets.truth import KINDS, read_truth
@@ -140,7 +140,7 @@ def _check_sample(
         try:
             digests[path] = digest(path)
         except FileNotFoundError:
-            report.note("missing", printable(path.relative_to(report.folder.root).as_posix()))
+            report.note("missing", escaped_name(path.relative_to(report.folder.root).as_posix()))
         except OSError as error:
             report.note("unreadable", str(error))
     try:

@@ -31,7 +31,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def printable(text: str) -> str:
+def escaped_name(text: str) -> str:
     r"""Return a name that can be written anywhere: what is no UTF-8 in a file's name becomes `\udcNN`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

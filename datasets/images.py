@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from datasets.files import images_in, printable
+from datasets.files import escaped_name, images_in
 
 # Its remarks on broken files would add lines to our one; they still reach whoever sets up logging.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -104,7 +104,7 @@ def decode(path: Path) -> tuple[Image.Image, bool]:
         FileNotFoundError, ValueError: As `read_image`.
     """
     limit = _pixel_limit()
-    name = printable(str(path))
+    name = escaped_name(str(path))
     if path.exists() and not path.is_file():
         raise ValueError(f"{name}: a folder, pipe or device, not a picture")
     try:
@@ -208,7 +208,7 @@ def _sixteen_bit(image: Image.Image, path: Path) -> NDArray[np.int64]:
     low, high = values.min(), values.max()
     if low < 0 or high > 65535:
         raise ValueError(
-            f"{printable(str(path))}: values from {low} to {high} exceed 16 bit; convert the file to 8 bit"
+            f"{escaped_name(str(path))}: values from {low} to {high} exceed 16 bit; convert the file to 8 bit"
         )
     return values
 
@@ -217,6 +217,6 @@ def _refuse_sliver(highest: int, path: Path) -> None:
     # Where its true scale ends no file says, and one scale for each picture would make dark ones bright.
     if 0 < highest < _SLIVER:
         raise ValueError(
-            f"{printable(str(path))}: 16 bit of which only values up to {highest} are used (12-bit camera?): "
-            "cut to 8 bit it would be nearly black; convert all files to 8 bit by one rule"
+            f"{escaped_name(str(path))}: 16 bit of which only values up to {highest} are used "
+            "(12-bit camera?): cut to 8 bit it would be nearly black; convert all files to 8 bit by one rule"
         )

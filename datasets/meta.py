@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from datasets.catalog import NAME_SETS, Dataset, find
 from datasets.counts import recognise_protocol
-from datasets.files import NORMAL_SPECIES, EscapeError, LinkError, Tree, images_in, is_stand_in, printable
+from datasets.files import NORMAL_SPECIES, EscapeError, LinkError, Tree, escaped_name, images_in, is_stand_in
 from datasets.layout import class_folders, explain, read_layout
 from datasets.locate import Place, folder_name, locate
 from datasets.samples import ClassData, Folder, Sample
@@ -97,7 +97,7 @@ def open_dataset(
     key = folder_name(entry, protocol if own_row else None) if entry else own_key(place.root)
     return Folder(
         key=f"standin_{key}" if standin else key,
-        title=own_row or (entry.title if entry else printable(place.root.resolve().name)),
+        title=own_row or (entry.title if entry else escaped_name(place.root.resolve().name)),
         domain=entry.domain if entry else "other",
         levels=levels,
         root=place.root,
@@ -141,7 +141,7 @@ def _recognise(root: Path, splits: Splits) -> Dataset | None:
 
 def _class_key(name: str, entry: Dataset | None, root: Path) -> str:
     if entry is None:
-        return printable(name)
+        return escaped_name(name)
     known = entry.class_of(name)
     if known is None:
         raise ValueError(
@@ -175,7 +175,7 @@ def own_key(root: Path) -> str:
     really lies: two folders of one name are two datasets, whose cells must never meet.
     """
     real = root.resolve()
-    name = re.sub(r"\W+", "_", unicodedata.normalize("NFC", printable(real.name)).casefold()).strip("_")
+    name = re.sub(r"\W+", "_", unicodedata.normalize("NFC", escaped_name(real.name)).casefold()).strip("_")
     return f"{name[:_LONGEST_NAME] or 'folder'}-{hashlib.sha256(os.fsencode(real)).hexdigest()[:6]}"
 
 
@@ -255,7 +255,7 @@ class _Reader:
         self._seen.add(image)
         path = self._root / mask if mask else None
         return Sample(
-            printable(image), self._root / image, path, record.anomaly, printable(record.specie_name)
+            escaped_name(image), self._root / image, path, record.anomaly, escaped_name(record.specie_name)
         )
 
     def _find(self, text: str, where: str, *, folder: bool = False) -> str | None:

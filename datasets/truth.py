@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import printable
+from datasets.files import escaped_name
 from datasets.images import binarise, decode, head, join_parts
 from datasets.samples import Sample
 
@@ -58,7 +58,7 @@ def read_truth(sample: Sample, threshold: int = 0) -> Truth:
     """
     if sample.mask is None:
         raise ValueError(f"{sample.name}: has no mask")
-    name = printable("/".join(sample.mask.parts[-2:]))
+    name = escaped_name("/".join(sample.mask.parts[-2:]))
     parts = [_read_part(path, sample.image, threshold) for path in sample.mask_files]
     mask = join_parts([part.mask for part in parts], sample.mask)
     remarks = [it for part in parts for it in part.remarks]
@@ -76,7 +76,7 @@ def read_truth(sample: Sample, threshold: int = 0) -> Truth:
 
 
 def _read_part(path: Path, image: Path, threshold: int) -> Truth:
-    name = printable("/".join(path.parts[-2:]))
+    name = escaped_name("/".join(path.parts[-2:]))
     picture, _ = decode(path)
     mask = binarise(picture, threshold, path)
     remarks = []

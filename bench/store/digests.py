@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from datasets.files import printable
+from datasets.files import escaped_name
 from datasets.files import sha256_of as sha256
 
 _BLOCK = 1000
@@ -115,7 +115,7 @@ class DigestCache:
 
 
 def _place(path: Path) -> str:
-    return printable(str(path.absolute()))
+    return escaped_name(str(path.absolute()))
 
 
 def _stamp(path: Path) -> str:
