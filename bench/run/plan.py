@@ -101,6 +101,18 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """What a worker takes at a time: tasks on one class, each in the job whose model it needs."""
+
+    jobs: tuple[Job, ...]
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The cells to compute."""
+        return tuple(task for job in self.jobs for task in job.tasks)
+
+
+@dataclass(frozen=True)
 class Refusal:
     """A method on a dataset that will not be run, and why."""
 
@@ -125,6 +137,10 @@ class Plan:
     def tasks(self) -> tuple[Task, ...]:
         """All cells to compute, in order."""
         return tuple(task for job in self.jobs for task in job.tasks)
+
+    def units(self) -> tuple[Unit, ...]:
+        """Return the tasks as units of work; those that share a model follow one another."""
+        return tuple(Unit((replace(job, tasks=(task,)),)) for job in self.jobs for task in job.tasks)
 
     @property
     def wanted(self) -> tuple[CellId, ...]:

@@ -105,7 +105,8 @@ def test_it_is_refused_also_where_the_first_class_cannot_be_read(run: Run, data:
 
     outcome, cells = run(batchwise)
     assert not cells
-    assert all("one by one (scores move" in reason for _, reason in outcome.failed)
+    reasons = {cell.class_key: reason for cell, reason in outcome.failed}
+    assert "000.png" in reasons["bolt"] and "one by one (scores move" in reasons["gear"]
 
 
 def test_every_image_comes_with_its_objects_name(
