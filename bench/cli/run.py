@@ -35,7 +35,7 @@ EXAMPLES = """\
   run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
   run_bench.py run --methods winclip --datasets path/to/my/folder
   run_bench.py run --methods all --datasets all --shard 2/8
-  run_bench.py run --methods all --datasets all --dry-run"""
+  run_bench.py run --methods all --datasets all --save-maps --dry-run"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +62,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group("the run")
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--force", action="store_true", help="compute cells that are here already again")
+    run.add_argument(
+        "--save-maps",
+        action="store_true",
+        help="keep small anomaly maps beside the cells, for figures and the page; "
+        "a cell that is here without maps is computed again",
+    )
     run.add_argument("--shard", metavar="I/N", help="only this part of the cells, for several machines")
     run.add_argument(
         "--remetric", action="store_true", help="only recompute image metrics from stored scores"
@@ -100,6 +106,7 @@ def main(parsed: argparse.Namespace) -> int:
         source=parse_source(parsed.source),
         allow=Permissions(parsed.allow_seen, parsed.allow_partial),
         force=parsed.force,
+        save_maps=parsed.save_maps and not parsed.remetric,
     )
     if parsed.shard:
         plan = plan.shard(*_shard(parsed.shard))

@@ -17,6 +17,7 @@ from bench.run.features import Encoder
 from bench.run.image_set import ClassImages
 from bench.run.machine import Machine, ahead, batches, in_parts
 from bench.run.plan import Job, Settings, Task
+from bench.store.maps import MapsToKeep
 from bench.store.provenance import provenance
 from datasets.images import read_image, resize_mask
 from datasets.samples import Sample
@@ -48,6 +49,8 @@ class Collected:
     peak_gpu_bytes: int | None
     remarks: list[Remark] = field(default_factory=list)
     """What is odd about the class's masks."""
+    maps: MapsToKeep | None = None
+    """The maps, where the task keeps them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,6 @@ class _Loaded:
     tensor: Tensor | None
     """None if the image's features are kept."""
     mask: np.ndarray | None
-    mask_size: tuple[int, int] | None
     remarks: tuple[Remark, ...]
     seconds: float
 
@@ -67,7 +69,7 @@ def collect(
 ) -> Collected:
     """Send the task's images through the model; `done` is told how many more are finished.
 
-    Maps go straight into the pixel metrics and are dropped.
+    Maps go straight into the pixel metrics, and small into what is kept of them, and are dropped.
     """
     settings, device = task.settings, machine.device
     pixels = None
@@ -75,6 +77,7 @@ def collect(
         pixels = PixelMetrics(mode=settings.metrics_mode, flavour=settings.aupro_flavour)
     seconds = {"read": 0.0, "inference": 0.0, "metrics": 0.0}
     collected = Collected(task.samples, [], pixels, seconds, provenance(device), None)
+    collected.maps = MapsToKeep() if task.save_maps else None
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with torch.inference_mode():
@@ -85,6 +88,8 @@ def collect(
             _note_scores(collected, batch, prediction)
             if pixels is not None:
                 _note_maps(pixels, batch, prediction.maps, settings)
+            if collected.maps is not None:
+                collected.maps.add(prediction.maps.cpu().numpy())
             collected.remarks += [remark for loaded in batch for remark in loaded.remarks]
             seconds["read"] += sum(loaded.seconds for loaded in batch)
             seconds["metrics"] += time.perf_counter() - started
@@ -161,7 +166,7 @@ def _read(sample: Sample, model: ZeroShotDetector, task: Task, encoder: Encoder 
     known = encoder is None or (digest is not None and encoder.has(digest))
     native = settings.masks == "native"
     image = None if known and not (with_pixels and native) else read_image(sample.image)
-    mask = mask_size = None
+    mask = None
     remarks: tuple[Remark, ...] = ()
     if with_pixels:
         if sample.mask is not None:
@@ -171,11 +176,10 @@ def _read(sample: Sample, model: ZeroShotDetector, task: Task, encoder: Encoder 
             mask = np.zeros((image.height, image.width), np.uint8)
         else:
             mask = np.zeros((model.image_size, model.image_size), np.uint8)
-        mask_size = mask.shape
         if not native:
             mask = resize_mask(mask, model.image_size)
     tensor = None if known or image is None else model.preprocess(image)
-    return _Loaded(sample, digest, tensor, mask, mask_size, remarks, time.perf_counter() - started)
+    return _Loaded(sample, digest, tensor, mask, remarks, time.perf_counter() - started)
 
 
 def _predict(model: ZeroShotDetector, batch: Sequence[_Loaded], task: Task, encoder: Encoder) -> Prediction:
@@ -286,14 +290,10 @@ def _finish_scores(model: ZeroShotDetector, collected: Collected) -> None:
 
 def _note_maps(pixels: PixelMetrics, batch: Sequence[_Loaded], maps: Tensor, settings: Settings) -> None:
     names = [loaded.sample.name for loaded in batch]
+    masks = [loaded.mask for loaded in batch if loaded.mask is not None]
     if settings.masks == "resized":
-        pixels.add(maps, np.stack([_mask(loaded) for loaded in batch]), names)
+        pixels.add(maps, np.stack(masks), names)
         return
-    for name, loaded, answer in zip(names, batch, maps, strict=True):
-        resized = F.interpolate(answer[None, None], loaded.mask_size, mode="bilinear", align_corners=False)
-        pixels.add(resized[0, 0], _mask(loaded), [name])
-
-
-def _mask(loaded: _Loaded) -> np.ndarray:
-    assert loaded.mask is not None
-    return loaded.mask
+    for name, mask, answer in zip(names, masks, maps, strict=True):
+        resized = F.interpolate(answer[None, None], mask.shape, mode="bilinear", align_corners=False)
+        pixels.add(resized[0, 0], mask, [name])

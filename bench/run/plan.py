@@ -15,6 +15,7 @@ import metrics
 from bench.errors import BenchError
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellId
+from bench.store.maps import largest_size
 from bench.store.marks import Mark
 from datasets.samples import ClassData, Folder, Sample
 from methods.source import Source
@@ -71,6 +72,10 @@ class Task:
     """Facts recorded in the cell beside its key: `target`, `protocol_source`, `setting`."""
     overlap: int = 0
     """Images of the class that the weights were trained on, by their digests."""
+    save_maps: bool = False
+    """Whether the maps are kept beside the cell (`bench.store.maps`)."""
+    here: bool = False
+    """Whether the cell is here already and only its maps are not: it is computed again for them."""
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -164,6 +169,15 @@ class Plan:
         )
         return sum(needs[-2:])
 
+    def maps_size(self) -> int:
+        """Return the bytes that kept maps will take at most."""
+        return sum(
+            largest_size(len(task.samples), int(job.options["image_size"]))
+            for job in self.jobs
+            for task in job.tasks
+            if task.save_maps
+        )
+
     def judge_flops(self) -> float:
         """Return the floating-point operations of comparing images of a class with each other, at least."""
         return sum(
@@ -198,6 +212,10 @@ def summary(plan: Plan) -> str:
     lines += [f"  {count:4} cells  {job}" for job, count in by_job.items()]
     if plan.tasks:
         lines.append(f"  metrics need at most {plan.metrics_memory() / 2**20:,.0f} MiB beside the model")
+    if size := plan.maps_size():
+        lines.append(f"  kept maps take at most {size / 2**20:,.0f} MiB, smooth ones about a third of that")
+    if again := sum(task.here for task in plan.tasks):
+        lines.append(f"  {again} of these cells are here and are computed again, for their maps are not kept")
     if (flops := plan.judge_flops()) > _WORTH_TELLING:
         hours = [f"{flops / speed / 3600:,.3g} hours on {what}" for what, speed in _SPEEDS.items()]
         lines.append(

@@ -12,6 +12,7 @@ from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
 from bench.run.protocol import MethodRequest, chosen_source, protocol_source
 from bench.store.cells import CellId, CellStore, identify
 from bench.store.digests import warm
+from bench.store.maps import are_kept
 from bench.store.marks import Mark
 from bench.store.trained import Trained, read_trained
 from datasets.catalog import relations
@@ -38,15 +39,19 @@ def make_plan(
     source: Source | None = None,
     allow: Permissions | None = None,
     force: bool = False,
+    save_maps: bool = False,
 ) -> Plan:
     """Return the plan for all requests on all folders.
 
     `source` overrides the protocol's choice of weights. `digest` gives a file's SHA-256 (see
-    `bench.store.digests`); it is asked for every image, so pass one that remembers.
+    `bench.store.digests`); it is asked for every image, so pass one that remembers. With `save_maps` a
+    finished cell without kept maps is computed again: maps come from nowhere else.
     """
     warm(digest, (path for folder in folders for data in folder.classes for path in data.files))
     library = Library(weights_root, digest)
-    planner = _Planner(store, library, digest, settings or Settings(), allow or Permissions(), source, force)
+    planner = _Planner(
+        store, library, digest, settings or Settings(), allow or Permissions(), source, force, save_maps
+    )
     for request in requests:
         for folder in folders:
             try:
@@ -142,6 +147,7 @@ class _Planner:
     allow: Permissions
     source: Source | None
     force: bool
+    save_maps: bool
     done: list[CellId] = field(default_factory=list)
     lacking: list[tuple[CellId, Mapping[str, Any]]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -213,14 +219,19 @@ class _Planner:
                 }
             )
             cell = CellId(request.key, str(source) if source else None, folder.key, data.key, config)
-            if not self.force and (finished := self.store.read(cell)) is not None:
+            finished = None if self.force else self.store.read(cell)
+            lacks_maps = self.save_maps and not are_kept(self.store.maps_path(cell), finished)
+            if finished is not None and not lacks_maps:
                 told = facts | ({"gone": False} if finished.get("gone") else {})
                 if not told.items() <= finished.items():
                     self.lacking.append((cell, told))
                 self.done.append(cell)
                 continue
             of_class = (*marks, Mark.OVERLAP) if overlap[data.key] and not seen else tuple(marks)
-            task = Task(cell, request, folder, data, of_class, self.settings, facts, overlap[data.key])
+            task = Task(
+                cell, request, folder, data, of_class, self.settings, facts, overlap[data.key],
+                save_maps=self.save_maps, here=finished is not None,
+            )  # fmt: skip
             job = self._jobs.get(job_key) or Job(request, source, options, found.files, ())
             self._jobs[job_key] = job.with_task(task)
 

@@ -118,6 +118,8 @@ class Worker:
         image = image_report(collected.scores, task.data.no_image_level)
         pixel = pixel_report(collected.pixels, task.data.no_pixel_level)
         collected.seconds["metrics"] += time.perf_counter() - started
+        if collected.maps is not None:
+            collected.maps.write(self._store.maps_path(task.cell), task.cell.key, collected.scores)
         self._store.write(task.cell, cell_content(collected, task, job, image, pixel, self._machine))
 
     def _failed(self, cell: CellId, error: BaseException) -> None:

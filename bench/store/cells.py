@@ -86,6 +86,10 @@ class CellStore:
         """Return where the cell lies or will lie."""
         return self.root / f"{cell.name}.json"
 
+    def maps_path(self, cell: CellId) -> Path:
+        """Return where the cell's maps lie, if they are kept (`bench.store.maps`)."""
+        return self.root / f"{cell.name}.maps.zip"
+
     def read(self, cell: CellId) -> Cell | None:
         """Return the finished cell, or None if there is none (a torn or foreign file is none)."""
         return _parse(self.path(cell), cell.key)

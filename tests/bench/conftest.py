@@ -60,6 +60,7 @@ def plan_for(tmp_path: Path, data: Path) -> Planner:
         source: str | None = None,
         force: bool = False,
         allow: Permissions | None = None,
+        save_maps: bool = False,
         **settings: object,
     ) -> Plan:
         return make_plan(
@@ -72,6 +73,7 @@ def plan_for(tmp_path: Path, data: Path) -> Planner:
             source=Source.parse(source) if source else None,
             allow=allow,
             force=force,
+            save_maps=save_maps,
         )
 
     return plan

@@ -1,0 +1,171 @@
+"""The anomaly maps of a cell, kept small beside it for figures; no metric is ever computed from them.
+
+`class.key.maps.zip` holds `about.json` and one 16-bit grey PNG for each image, in the order of the cell's
+scores. A map is averaged down to at most `SIDE` pixels a side. Between its own lowest and highest value,
+which `about.json` has, the square root of its height is then rounded to one of 4096 levels: that moves a
+value by at most 1/4000 of the map's range, and by far less where the map is low. What averaging and
+rounding have moved together, at the map's full size, is measured and stands in `about.json`.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.errors import BenchError
+from bench.store.atomic import write_atomically
+
+SIDE = 256
+"""Most pixels of a kept map's side."""
+_SCHEMA, _LEVELS, _ABOUT = 1, 4095, "about.json"
+_OVERHEAD, _OF_ABOUT = 1024, 200
+"""Most bytes of a map's file beside its pixels, and of `about.json` for each image."""
+
+
+def largest_size(count: int, size: int) -> int:
+    """Return the most bytes that `count` maps of `size` pixels a side take; smooth ones take a third."""
+    side = min(size, SIDE)
+    return count * (side * (2 * side + 1) + _OVERHEAD + _OF_ABOUT) + _OVERHEAD
+
+
+class MapsToKeep:
+    """Takes the maps of a class as they come; holds them compressed until the cell is known."""
+
+    def __init__(self) -> None:
+        self._pictures: list[bytes] = []
+        self._low: list[float] = []
+        self._high: list[float] = []
+        self._size, self._largest, self._sum = 0, 0.0, 0.0
+
+    def add(self, maps: NDArray[np.float32]) -> None:
+        """Take maps (B, S, S) of finite values."""
+        for scores in maps:
+            self._size = len(scores)
+            small = _resized(scores, min(self._size, SIDE), Image.Resampling.BOX)
+            low, high = float(small.min()), float(small.max())
+            levels = np.rint(_LEVELS * np.sqrt((small - low) / max(high - low, 1e-30))).astype(np.uint16)
+            buffer = io.BytesIO()
+            Image.fromarray(levels).save(buffer, "PNG", compress_level=1)
+            self._pictures.append(buffer.getvalue())
+            self._low.append(low)
+            self._high.append(high)
+            back = _resized(_restored(levels, low, high), self._size, Image.Resampling.BILINEAR)
+            moved = np.abs(back - scores)
+            self._largest = max(self._largest, float(moved.max()))
+            self._sum += float(moved.mean())
+
+    def write(self, path: Path, key: str, scores: Sequence[Mapping[str, Any]]) -> None:
+        """Write the file whole or not at all, for the cell with this key and these rows of scores."""
+        about = {
+            "schema": _SCHEMA,
+            "key": key,
+            "scores": _digest(scores),
+            "map_size": self._size,
+            "side": min(self._size, SIDE),
+            "low": self._low,
+            "high": self._high,
+            "error": {"largest": self._largest, "mean": self._sum / max(len(self._low), 1)},
+        }
+
+        def fill(place: Path) -> None:
+            with zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as archive:
+                named = ((_picture(number), content) for number, content in enumerate(self._pictures))
+                for name, content in ((_ABOUT, json.dumps(about).encode()), *named):
+                    archive.writestr(zipfile.ZipInfo(name), content)  # with no date: same maps, same file
+
+        write_atomically(path, fill, "--results", durable=False)
+
+
+class KeptMaps:
+    """The kept maps of one cell."""
+
+    def __init__(self, path: Path, cell: Mapping[str, Any]) -> None:
+        """Open the file of the cell as read.
+
+        Raises `BenchError` if it is not there, is damaged, or belongs to another computation of the cell.
+        """
+        self.path = path
+        self._places = {row["image"]: place for place, row in enumerate(cell["scores"])}
+        if not path.is_file():
+            raise self._error("there are no kept maps")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                about = self._about(archive)
+            ours = about["key"] == cell["key"] and about["scores"] == _digest(cell["scores"])
+            self.map_size, self.side = int(about["map_size"]), int(about["side"])
+            self.low = np.array(about["low"], np.float32)
+            self.high = np.array(about["high"], np.float32)
+            self.error = float(about["error"]["largest"])
+            whole = about["schema"] == _SCHEMA and 0 < self.side == min(self.map_size, SIDE)
+            whole = whole and self.low.shape == self.high.shape == (len(self._places),)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            raise self._error(f"damaged ({type(error).__name__}: {error})") from error
+        if not whole or not np.isfinite([*self.low, *self.high, self.error]).all():
+            raise self._error("damaged (sizes do not agree)")
+        if not ours:
+            raise self._error("these maps are of another computation than the cell's scores")
+
+    def _about(self, archive: zipfile.ZipFile) -> dict[str, Any]:
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        names = [_ABOUT, *map(_picture, range(len(self._places)))]
+        if list(sizes) != names or any(entry.compress_type for entry in archive.infolist()):
+            raise ValueError(f"{len(sizes)} entries for {len(self._places)} images")
+        if sizes.pop(_ABOUT) > _OVERHEAD + _OF_ABOUT * len(self._places):
+            raise ValueError(f"{_ABOUT} is too large")
+        if max(sizes.values(), default=0) > SIDE * (2 * SIDE + 1) + _OVERHEAD:
+            raise ValueError("a map is too large")
+        about = json.loads(archive.read(_ABOUT))
+        if not isinstance(about, dict):
+            raise ValueError(f"{_ABOUT} is no object")
+        return about
+
+    def read(self, image: str) -> NDArray[np.float32]:
+        """Return the map (side, side) of an image by its name in the cell; raises `BenchError` if damaged."""
+        place = self._places[image]
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                content = archive.read(_picture(place))
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+                if picture.size != (self.side, self.side) or picture.mode != "I;16":
+                    raise ValueError(f"{picture.mode} of {picture.size}")
+                levels = np.asarray(picture)
+        except Exception as error:  # on broken files the decoders raise whatever they stumble over
+            raise self._error(f"damaged ({type(error).__name__}: {error})") from error
+        return _restored(levels, float(self.low[place]), float(self.high[place]))
+
+    def _error(self, what: str) -> BenchError:
+        return BenchError(f"{self.path}: {what}; repeat the cell's `run` command with --save-maps")
+
+
+def are_kept(path: Path, cell: Mapping[str, Any] | None) -> bool:
+    """Return whether the cell's maps lie at `path`: not damaged ones, nor those of an earlier computation."""
+    try:
+        return cell is not None and KeptMaps(path, cell).side > 0
+    except BenchError:
+        return False
+
+
+def _restored(levels: NDArray[np.uint16], low: float, high: float) -> NDArray[np.float32]:
+    restored: NDArray[np.float32] = (low + (high - low) * (levels / _LEVELS) ** 2).astype(np.float32)
+    return restored
+
+
+def _resized(scores: NDArray[np.float32], side: int, how: Image.Resampling) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(scores).resize((side, side), how))
+
+
+def _picture(number: int) -> str:
+    return f"{number:05}.png"
+
+
+def _digest(scores: Sequence[Mapping[str, Any]]) -> str:
+    """Return what tells two computations of one cell apart."""
+    rows = json.dumps([(row["image"], row["score"]) for row in scores])
+    return hashlib.sha256(rows.encode()).hexdigest()
