@@ -57,7 +57,7 @@ def main(parsed: argparse.Namespace) -> int:
     outcome = run_with_progress(plan, store, machine)
     wanted = {cell.key for cell in plan.wanted}
     table = build(
-        [cell for cell in read(store) if cell["key"] in wanted],
+        [cell for cell in read(store, scores=False) if cell["key"] in wanted],
         "cross",
         metrics=parsed.metrics,
     )

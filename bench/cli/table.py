@@ -55,7 +55,7 @@ def main(parsed: argparse.Namespace) -> int:
     if parsed.published:
         table = build_published(_paper(parsed.published), parsed.layout, parsed.aupro)
     else:
-        cells = read(cell_store(parsed.results))
+        cells = read(cell_store(parsed.results), scores=False)
         table = build(
             cells,
             parsed.layout,

@@ -28,11 +28,13 @@ HOSTILE = "<b>&\"'|`${x}</script><script>document.title='run'</script>"
 """A class name that would be markup, an attribute's end, a separator, a template or a script."""
 
 
-def cell(method: str, dataset: str, class_key: str, place: int = 0) -> dict[str, Any]:
+def cell(
+    method: str, dataset: str, class_key: str, place: int = 0, images: Mapping[str, int] = IMAGES
+) -> dict[str, Any]:
     """Return the content of one cell; scores are random, better ones for later methods."""
     entry = CATALOG[dataset]
     rng = np.random.default_rng([len(dataset), *map(ord, method + class_key)])
-    labels = np.repeat([0, 1], list(IMAGES.values()))
+    labels = np.repeat([0, 1], [images["normal"], images["anomalous"]])
     scores = rng.normal(labels * (0 if method == "chance" else 1 + place / 6), 1).astype(np.float32)
     image = metrics.image_metrics(labels, scores)
     pixel, reasons = metrics.undefined("pixel", "no masks")
@@ -56,7 +58,7 @@ def cell(method: str, dataset: str, class_key: str, place: int = 0) -> dict[str,
         "names": "anomalyclip", "dataset_protocol": None,
         "metrics": {**values, **pixel}, "reasons": {**why, **reasons}, "details": dict(image.details),
         "not_applicable": {"image": no_image, "pixel": None if "pixel" in entry.levels else "no masks"},
-        "counts": dict(IMAGES), "marks": ["privileged"] if method == "oracle" else [],
+        "counts": dict(images), "marks": ["privileged"] if method == "oracle" else [],
         "scores": [
             {"image": f"{class_key}/test/{'spot' if label else 'good'}/{number:03}.png", "label": int(label),
              "score": float(score)}
@@ -81,13 +83,21 @@ def write(results: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_grid(
-    results: Path, methods: Sequence[str] = tuple(METHODS), datasets: Sequence[str] = DATASETS
+    results: Path,
+    methods: Sequence[str] = tuple(METHODS),
+    datasets: Sequence[str] = DATASETS,
+    *,
+    true_size: bool = False,
 ) -> int:
-    """Write a cell for every class of the datasets and return how many."""
+    """Write a cell for every class of the datasets and return how many.
+
+    With `true_size` classes have as many images as their datasets, about 14,000 together.
+    """
     written = 0
     for place, method in enumerate(methods):
         for dataset in datasets:
             for each in CATALOG[dataset].classes:
-                write(results, cell(method, dataset, each.key, place))
+                images = {"normal": each.normal or 90, "anomalous": each.anomalous or 110}
+                write(results, cell(method, dataset, each.key, place, images if true_size else IMAGES))
                 written += 1
     return written
