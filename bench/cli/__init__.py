@@ -37,7 +37,7 @@ typical use:
   python run_bench.py prepare mvtec --from mvtec_anomaly_detection.tar.xz
   python run_bench.py weights --methods tipsomaly --fetch
   python run_bench.py run --methods tipsomaly --datasets industrial
-  python run_bench.py table --layout paper --format md
+  python run_bench.py table
 
 folders (flag, or environment variable, or default):
   --data-root     ZSAD_DATA      ./data       one folder a dataset, each with its meta.json

@@ -3,8 +3,8 @@
 import argparse
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.tables import add_format, print_table
 from bench.results import read
-from bench.show import FORMATS, render
 from bench.study.compare import compare
 
 EXAMPLES = """\
@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
     )
-    parser.add_argument("--format", choices=tuple(FORMATS), default="md")
+    add_format(parser)
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
     add_roots(parser, "results")
@@ -49,5 +49,5 @@ def main(parsed: argparse.Namespace) -> int:
         resamples=parsed.resamples,
         seed=parsed.seed,
     )
-    print(render(table, parsed.format))
+    print_table(table, parsed.format)
     return 0

@@ -5,11 +5,12 @@ import argparse
 from bench.cli.common import add_methods, add_options, add_roots, cell_store, dataset_keys, open_methods
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
+from bench.cli.tables import add_format, print_table
 from bench.cli.train import add_seeds, seeds_of, train_with_progress
 from bench.results import read
 from bench.run.plan import Settings, summary
 from bench.run.planner import Library
-from bench.show import FORMATS, build, render, write_tables
+from bench.show import build, write_tables
 from bench.store.digests import DigestCache
 from bench.study.cross import plan_cross
 from datasets.meta import open_dataset
@@ -29,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--targets", nargs="+", required=True, metavar="D", help="keys or groups")
     add_options(parser)
     parser.add_argument("--metrics", nargs="+", default=[], metavar="KEY", help="metrics of the matrix")
-    parser.add_argument("--format", choices=tuple(FORMATS), default="md")
+    add_format(parser)
     add_seeds(parser)
     add_roots(parser, "data", "weights", "results")
     add_machine(parser, cache=20.0)
@@ -61,7 +62,8 @@ def main(parsed: argparse.Namespace) -> int:
         "cross",
         metrics=parsed.metrics,
     )
-    print("\n" + render(table, parsed.format))
+    print()
+    print_table(table, parsed.format)
     for path in write_tables(table, parsed.results / "tables", "cross"):
         print(f"wrote {path}")
     return 1 if outcome.failed or plan.refused or not all_open else 0

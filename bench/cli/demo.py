@@ -5,10 +5,11 @@ from pathlib import Path
 
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
+from bench.cli.tables import print_table
 from bench.demo.demo import HEADLINE, Demo, demo_requests
 from bench.results import read
 from bench.run.plan import summary
-from bench.show import build, render, write_tables
+from bench.show import build, write_tables
 from bench.store.digests import DigestCache
 
 EXAMPLES = """\
@@ -37,7 +38,8 @@ def main(parsed: argparse.Namespace) -> int:
         methods=[request.word for request in demo_requests()],
         headline=HEADLINE,
     )
-    print("\n" + render(table, "md"))
+    print()
+    print_table(table, "text")
     for path in write_tables(table, demo.tables, "paper"):
         print(f"wrote {path}")
     picture = demo.tables / "gallery.png"

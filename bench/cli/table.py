@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.tables import add_format, print_table
 from bench.results import read
-from bench.show import AUPRO, FORMATS, LAYOUTS, build, build_published, render, write_table
+from bench.show import AUPRO, LAYOUTS, build, build_published, write_table
 from bench.show.published import DEFAULT, available
 
 EXAMPLES = """\
-  run_bench.py table --layout paper --format md
+  run_bench.py table                                    aligned columns on a terminal, Markdown in a pipe
+  run_bench.py table --format text | less -S
   run_bench.py table --layout paper --format latex --out table1.tex
   run_bench.py table --layout per-class --methods tipsomaly --datasets mvtec
   run_bench.py table --layout methods --methods tipsomaly
@@ -21,7 +23,7 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--layout", choices=LAYOUTS, default="paper")
-    parser.add_argument("--format", choices=tuple(FORMATS), default="md")
+    add_format(parser)
     parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="columns and their order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="rows (default: all)")
     parser.add_argument(
@@ -68,9 +70,9 @@ def main(parsed: argparse.Namespace) -> int:
             aupro=parsed.aupro,
         )
     if parsed.out is None:
-        print(render(table, parsed.format))
+        print_table(table, parsed.format)
     else:
-        print(f"wrote {write_table(table, parsed.format, parsed.out, '--out')}")
+        print(f"wrote {write_table(table, parsed.format or 'md', parsed.out, '--out')}")
     return 0
 
 

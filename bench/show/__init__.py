@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
-from bench.show import layouts, published, render_data, render_latex, render_markdown
+from bench.show import layouts, published, render_data, render_latex, render_markdown, render_text
 from bench.show.against import against as held_against
 from bench.show.against import comparable
 from bench.show.choose import Cell, choose, fill_columns, unmatched
@@ -15,6 +15,7 @@ from bench.show.summary import summarise
 from bench.store.atomic import write_atomically
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
+    "text": render_text.render,
     "md": render_markdown.render,
     "latex": render_latex.render,
     "csv": render_data.render_csv,

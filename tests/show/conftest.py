@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bench.show import Table, build, build_published
 from datasets.catalog import CATALOG
 
 METRICS = (
@@ -93,3 +94,29 @@ def make_dataset() -> Callable[..., list[dict[str, Any]]]:
         return [_cell(method, dataset, entry.key, value, **changes) for entry in classes]
 
     return make
+
+
+@pytest.fixture
+def tables(make_cell: Callable[..., Any], make_dataset: Callable[..., Any]) -> list[Table]:
+    """Return tables with every mark and with letters that formats treat as their own."""
+    odd = make_cell("z", "odd", "a_b&c|d*e", 0.5, title="100% #1_{x} <b>$^~\\", dataset_title="R&D_50% Größe")
+    cells = [*make_dataset("m", "visa", 0.91)[1:], *make_dataset("m", "btad", 0.8, marks=["seen"]), odd]
+    cells += make_dataset("m", "tn3k", 0.7, marks=["selected"])
+    cells += make_dataset("n", "tn3k", 0.6, marks=["untrained", "stand-in"])
+    cells[-3]["details"] = {"pixel_aupro_few_thresholds": True}
+    tipsomaly = make_dataset("tipsomaly", "visa", 0.9)
+    overlap = {"marks": ["overlap"], "details": {"overlap_images": 2}}
+    crossed = make_dataset("m", "btad", 0.85, source="mvtec")
+    for seed, value in (("1", 0.7), ("2", 0.8)):
+        crossed += make_dataset("m", "visa", value, source=f"btad~{seed}")
+        crossed += make_dataset("m", "btad", value, source=f"visa~{seed}", protocol_source=True, **overlap)
+    return [
+        build(cells),
+        build(cells, "methods"),
+        build(cells, "per-class"),
+        build(tipsomaly, against="tipsomaly_paper"),
+        build_published("tipsomaly_paper"),
+        build_published("anomalyclip_official_logs", "per-class"),
+        build(crossed, "cross"),
+        build(crossed),
+    ]

@@ -14,32 +14,6 @@ from bench.show.render_latex import PACKAGES
 Make = Callable[..., Any]
 
 
-@pytest.fixture
-def tables(make_cell: Make, make_dataset: Make) -> list[Table]:
-    """Return tables with every mark and with letters that formats treat as their own."""
-    odd = make_cell("z", "odd", "a_b&c|d*e", 0.5, title="100% #1_{x} <b>$^~\\", dataset_title="R&D_50% Größe")
-    cells = [*make_dataset("m", "visa", 0.91)[1:], *make_dataset("m", "btad", 0.8, marks=["seen"]), odd]
-    cells += make_dataset("m", "tn3k", 0.7, marks=["selected"])
-    cells += make_dataset("n", "tn3k", 0.6, marks=["untrained", "stand-in"])
-    cells[-3]["details"] = {"pixel_aupro_few_thresholds": True}
-    tipsomaly = make_dataset("tipsomaly", "visa", 0.9)
-    overlap = {"marks": ["overlap"], "details": {"overlap_images": 2}}
-    crossed = make_dataset("m", "btad", 0.85, source="mvtec")
-    for seed, value in (("1", 0.7), ("2", 0.8)):
-        crossed += make_dataset("m", "visa", value, source=f"btad~{seed}")
-        crossed += make_dataset("m", "btad", value, source=f"visa~{seed}", protocol_source=True, **overlap)
-    return [
-        build(cells),
-        build(cells, "methods"),
-        build(cells, "per-class"),
-        build(tipsomaly, against="tipsomaly_paper"),
-        build_published("tipsomaly_paper"),
-        build_published("anomalyclip_official_logs", "per-class"),
-        build(crossed, "cross"),
-        build(crossed),
-    ]
-
-
 def test_latex_compiles(tables: list[Table], tmp_path: Path) -> None:
     body = "\n".join(render(table, "latex") for table in tables)
     document = f"\\documentclass[twocolumn]{{article}}\n\\usepackage{{{','.join(PACKAGES)}}}\n"
