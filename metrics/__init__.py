@@ -4,6 +4,7 @@
 `PixelMetrics` for its anomaly maps. NumPy and SciPy only; PyTorch where tensors are handed in.
 """
 
+from metrics.curves import Curve, PixelCurves, along
 from metrics.image import image_metrics
 from metrics.pixel import PixelMetrics, memory_estimate
 from metrics.table import METRICS, VERSION, Metric, Report, undefined
@@ -11,9 +12,12 @@ from metrics.table import METRICS, VERSION, Metric, Report, undefined
 __all__ = [
     "METRICS",
     "VERSION",
+    "Curve",
     "Metric",
+    "PixelCurves",
     "PixelMetrics",
     "Report",
+    "along",
     "image_metrics",
     "memory_estimate",
     "undefined",

@@ -58,6 +58,14 @@ class Histograms:
         _tally(self._overlap, bins[mask], 1 / sizes[regions])
         self._regions += sizes.size
 
+    def falling(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return normal and anomalous pixels and mean share of a region in each bin that is not empty.
+
+        From the highest bin down; int64, int64 and float64 (n,). The shares add up to 1.
+        """
+        used = np.flatnonzero(self._normal + self._anomalous)[::-1]
+        return self._normal[used], self._anomalous[used], self._overlap[used] / max(self._regions, 1)
+
     def report(self, low: int, high: int) -> Report:
         """Return midpoints and brackets of a class that has normal and anomalous pixels."""
         brackets = self._brackets()

@@ -58,7 +58,12 @@ class Demo:
         folders = stand_in_folders(self.data)
         mini.install(self.weights)
         return make_plan(
-            demo_requests(), folders, self.store, weights_root=self.weights, digest=DigestCache()
+            demo_requests(),
+            folders,
+            self.store,
+            weights_root=self.weights,
+            digest=DigestCache(),
+            save_maps=True,
         )
 
     def draw_gallery(self, machine: Machine, path: Path, count: int = 6) -> None:

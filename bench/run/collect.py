@@ -86,10 +86,7 @@ def collect(
             started = time.perf_counter()
             prediction = _checked(model, batch, answer)
             _note_scores(collected, batch, prediction)
-            if pixels is not None:
-                _note_maps(pixels, batch, prediction.maps, settings)
-            if collected.maps is not None:
-                collected.maps.add(prediction.maps.cpu().numpy())
+            _note_maps(collected, batch, prediction.maps, settings)
             collected.remarks += [remark for loaded in batch for remark in loaded.remarks]
             seconds["read"] += sum(loaded.seconds for loaded in batch)
             seconds["metrics"] += time.perf_counter() - started
@@ -288,12 +285,15 @@ def _finish_scores(model: ZeroShotDetector, collected: Collected) -> None:
         row["score"] = score
 
 
-def _note_maps(pixels: PixelMetrics, batch: Sequence[_Loaded], maps: Tensor, settings: Settings) -> None:
-    names = [loaded.sample.name for loaded in batch]
-    masks = [loaded.mask for loaded in batch if loaded.mask is not None]
-    if settings.masks == "resized":
-        pixels.add(maps, np.stack(masks), names)
-        return
-    for name, mask, answer in zip(names, masks, maps, strict=True):
-        resized = F.interpolate(answer[None, None], mask.shape, mode="bilinear", align_corners=False)
-        pixels.add(resized[0, 0], mask, [name])
+def _note_maps(collected: Collected, batch: Sequence[_Loaded], maps: Tensor, settings: Settings) -> None:
+    pixels, kept = collected.pixels, collected.maps
+    if kept is not None:
+        kept.add(maps.cpu().numpy())
+    for loaded, answer in zip(batch, maps, strict=True) if pixels is not None else ():
+        assert loaded.mask is not None and pixels is not None
+        scores, shape = answer, loaded.mask.shape
+        if settings.masks == "native":
+            scores = F.interpolate(answer[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
+        pixels.add(scores, loaded.mask, loaded.sample.name)
+        if kept is not None:
+            kept.curves.add(scores.cpu().numpy(), loaded.mask)

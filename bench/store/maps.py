@@ -4,7 +4,8 @@
 scores. A map is averaged down to at most `SIDE` pixels a side. Between its own lowest and highest value,
 which `about.json` has, the square root of its height is then rounded to one of 4096 levels: that moves a
 value by at most 1/4000 of the map's range, and by far less where the map is low. What averaging and
-rounding have moved together, at the map's full size, is measured and stands in `about.json`.
+rounding have moved together, at the map's full size, is measured and stands in `about.json`. The class's
+pixel curves stand there too, from the maps as the method gave them.
 """
 
 import hashlib
@@ -21,24 +22,27 @@ from PIL import Image
 
 from bench.errors import BenchError
 from bench.store.atomic import write_atomically
+from metrics import Curve, PixelCurves
 
 SIDE = 256
 """Most pixels of a kept map's side."""
 _SCHEMA, _LEVELS, _ABOUT = 1, 4095, "about.json"
-_OVERHEAD, _OF_ABOUT = 1024, 200
-"""Most bytes of a map's file beside its pixels, and of `about.json` for each image."""
+_OVERHEAD, _OF_ABOUT, _CURVES = 1024, 200, 30_000
+"""Most bytes of a map's file beside its pixels, of `about.json` for each image, and of its curves."""
 
 
 def largest_size(count: int, size: int) -> int:
     """Return the most bytes that `count` maps of `size` pixels a side take; smooth ones take a third."""
     side = min(size, SIDE)
-    return count * (side * (2 * side + 1) + _OVERHEAD + _OF_ABOUT) + _OVERHEAD
+    return count * (side * (2 * side + 1) + _OVERHEAD + _OF_ABOUT) + _OVERHEAD + _CURVES
 
 
 class MapsToKeep:
     """Takes the maps of a class as they come; holds them compressed until the cell is known."""
 
     def __init__(self) -> None:
+        self.curves = PixelCurves()
+        """Takes maps and masks at the size of evaluation, where there are masks."""
         self._pictures: list[bytes] = []
         self._low: list[float] = []
         self._high: list[float] = []
@@ -63,7 +67,7 @@ class MapsToKeep:
 
     def write(self, path: Path, key: str, scores: Sequence[Mapping[str, Any]]) -> None:
         """Write the file whole or not at all, for the cell with this key and these rows of scores."""
-        about = {
+        about: dict[str, Any] = {
             "schema": _SCHEMA,
             "key": key,
             "scores": _digest(scores),
@@ -72,7 +76,10 @@ class MapsToKeep:
             "low": self._low,
             "high": self._high,
             "error": {"largest": self._largest, "mean": self._sum / max(len(self._low), 1)},
+            "curves": None,
         }
+        if (curve := self.curves.result()) is not None:
+            about["curves"] = {name: values.round(6).tolist() for name, values in curve._asdict().items()}
 
         def fill(place: Path) -> None:
             with zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as archive:
@@ -84,7 +91,11 @@ class MapsToKeep:
 
 
 class KeptMaps:
-    """The kept maps of one cell."""
+    """The kept maps of one cell, and its pixel curves (`curve`; None where pixel metrics do not apply).
+
+    `low` and `high` are the ends of each map's values, float32 (N,); `error` is the largest difference that
+    keeping made at `map_size`, the maps' full size.
+    """
 
     def __init__(self, path: Path, cell: Mapping[str, Any]) -> None:
         """Open the file of the cell as read.
@@ -103,6 +114,7 @@ class KeptMaps:
             self.low = np.array(about["low"], np.float32)
             self.high = np.array(about["high"], np.float32)
             self.error = float(about["error"]["largest"])
+            self.curve = _curve(about["curves"])
             whole = about["schema"] == _SCHEMA and 0 < self.side == min(self.map_size, SIDE)
             whole = whole and self.low.shape == self.high.shape == (len(self._places),)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
@@ -117,7 +129,7 @@ class KeptMaps:
         names = [_ABOUT, *map(_picture, range(len(self._places)))]
         if list(sizes) != names or any(entry.compress_type for entry in archive.infolist()):
             raise ValueError(f"{len(sizes)} entries for {len(self._places)} images")
-        if sizes.pop(_ABOUT) > _OVERHEAD + _OF_ABOUT * len(self._places):
+        if sizes.pop(_ABOUT) > _OVERHEAD + _CURVES + _OF_ABOUT * len(self._places):
             raise ValueError(f"{_ABOUT} is too large")
         if max(sizes.values(), default=0) > SIDE * (2 * SIDE + 1) + _OVERHEAD:
             raise ValueError("a map is too large")
@@ -150,6 +162,16 @@ def are_kept(path: Path, cell: Mapping[str, Any] | None) -> bool:
         return cell is not None and KeptMaps(path, cell).side > 0
     except BenchError:
         return False
+
+
+def _curve(lists: Mapping[str, Any] | None) -> Curve | None:
+    if lists is None:
+        return None
+    curve = Curve(**{name: np.array(values, np.float64) for name, values in lists.items()})
+    points = np.stack(curve)  # raises where they differ in length
+    if points.ndim != 2 or not points.size or not ((points >= 0) & (points <= 1)).all():
+        raise ValueError("its curves are none")
+    return curve
 
 
 def _restored(levels: NDArray[np.uint16], low: float, high: float) -> NDArray[np.float32]:
