@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -77,6 +77,28 @@ def _fault(cell: Cell) -> str | None:
         if stored != value and (stored is None or value is None or abs(stored - value) > _NOISE):
             return f"{name} is {stored!r}, but its scores give {value!r}"
     return None
+
+
+class Trace(NamedTuple):
+    """Where a cell's numbers come from; the data frame and tables as data have it in these words."""
+
+    dataset: str
+    """Its key."""
+    data: str
+    """SHA-256 of the class's images, masks and labels."""
+    weights: str
+    """SHA-256 of each file, as `role:digest`, joined by blanks; empty without weights."""
+    commit: str | None
+    """Of the suite; None outside a git checkout."""
+    key: str
+    """Of the cell."""
+
+
+def trace(cell: Mapping[str, Any]) -> Trace:
+    """Return where the cell's numbers come from."""
+    config = cell["config"]
+    weights = " ".join(f"{role}:{digest}" for role, digest in sorted(config["weights"].items()))
+    return Trace(cell["dataset"], config["data"], weights, cell["provenance"].get("commit"), cell["key"])
 
 
 def source_of(cell: Mapping[str, Any]) -> Source | None:
@@ -149,18 +171,16 @@ COLUMNS = (
 
 
 def _rows(cell: Cell) -> Iterator[dict[str, Any]]:
-    same = ("method", "title", "setting", "protocol_source", "dataset", "dataset_title", "target", "domain")
-    config, weights = cell["config"], cell["config"]["weights"]
-    of_cell = {name: cell[name] for name in (*same, "class", "key")} | {
+    same = ("method", "title", "setting", "protocol_source", "dataset_title", "target", "domain", "class")
+    of_cell = {name: cell[name] for name in same} | {
+        **trace(cell)._asdict(),
         "variant": cell["preset"],
         "source": plain_source(cell) or None,
         "seed": seed_of(cell) or None,
         **cell["counts"],
         **{name: cell["timing"].get(name) for name in ("images_per_s", "peak_gpu_bytes")},
-        "data": config["data"],
-        "weights": " ".join(f"{role}:{digest}" for role, digest in sorted(weights.items())),
-        "precision": config["precision"],
-        **{name: cell["provenance"].get(name) for name in ("commit", "started")},
+        "precision": cell["config"]["precision"],
+        "started": cell["provenance"].get("started"),
     }
     for name, value in cell["metrics"].items():
         level, _, metric = name.partition("_")

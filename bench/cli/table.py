@@ -5,25 +5,29 @@ from pathlib import Path
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
 from bench.cli.tables import add_format, print_table
+from bench.errors import BenchError
 from bench.results import read
-from bench.show import AUPRO, LAYOUTS, build, build_published, write_table
+from bench.show import AUPRO, FILES, LAYOUTS, build, build_published, write_table
 from bench.show.published import DEFAULT, available
 
 EXAMPLES = """\
   run_bench.py table                                    aligned columns on a terminal, Markdown in a pipe
   run_bench.py table --format text | less -S
-  run_bench.py table --layout paper --format latex --out table1.tex
+  run_bench.py table --layout paper --out table1.tex    or .md, .txt, .csv, .json, .parquet
   run_bench.py table --layout per-class --methods tipsomaly --datasets mvtec
   run_bench.py table --layout methods --methods tipsomaly
   run_bench.py table --layout cross --methods tipsomaly --metrics pixel_auroc
   run_bench.py table --against published
   run_bench.py table --published tipsomaly_paper"""
 
+_SUFFIXES = {".tex": "latex", ".txt": "text", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
+"""What a file is written as without `--format`; else as Markdown."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--layout", choices=LAYOUTS, default="paper")
-    add_format(parser)
+    add_format(parser, *FILES)
     parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="columns and their order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="rows (default: all)")
     parser.add_argument(
@@ -70,9 +74,12 @@ def main(parsed: argparse.Namespace) -> int:
             aupro=parsed.aupro,
         )
     if parsed.out is None:
+        if parsed.format in FILES:
+            raise BenchError(f"--format {parsed.format} is not for printing: name a file with --out")
         print_table(table, parsed.format)
     else:
-        print(f"wrote {write_table(table, parsed.format or 'md', parsed.out, '--out')}")
+        form = parsed.format or _SUFFIXES.get(parsed.out.suffix, "md")
+        print(f"wrote {write_table(table, form, parsed.out, '--out')}")
     return 0
 
 

@@ -10,11 +10,11 @@ from bench.show.render_text import BOLD, COLOUR, PLAIN, WIDTH, Style
 from bench.show.render_text import render as render_text
 
 
-def add_format(parser: argparse.ArgumentParser) -> None:
-    """Add `--format`."""
+def add_format(parser: argparse.ArgumentParser, *others: str) -> None:
+    """Add `--format`, with `others` beside those that can be printed."""
     parser.add_argument(
         "--format",
-        choices=tuple(FORMATS),
+        choices=(*FORMATS, *others),
         help="default: text on a terminal, md in a pipe; NO_COLOR=1 leaves out the colours of text",
     )
 

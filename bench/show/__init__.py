@@ -21,12 +21,15 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
     "csv": render_data.render_csv,
     "json": render_data.render_json,
 }
+FILES: Mapping[str, Callable[[Table], bytes]] = {"parquet": render_data.render_parquet}
+"""Formats that are no text: for files only."""
 
 CROSS = "cross"
 LAYOUTS = (*layouts.LAYOUTS, CROSS)
 
 __all__ = [
     "AUPRO",
+    "FILES",
     "FORMATS",
     "LAYOUTS",
     "Table",
@@ -127,6 +130,6 @@ def write_tables(table: Table, folder: Path, stem: str) -> list[Path]:
 
 def write_table(table: Table, form: str, path: Path, flag: str) -> Path:
     """Write the table whole or not at all; the error names the command line's `flag` for another place."""
-    text = render(table, form)
-    write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"), flag)
+    content = FILES[form](table) if form in FILES else render(table, form).encode()
+    write_atomically(path, lambda place: place.write_bytes(content), flag)
     return path

@@ -103,7 +103,8 @@ def _difference(mine: Value, other: Value) -> Value:
     if mine.shown is None or other.shown is None:
         return Value(mine.metric, subject, gap=NOT_APPLICABLE, signed=True)
     number = (Fraction(mine.shown) - Fraction(other.shown)) / 100
-    return Value(mine.metric, subject, number, marks=mine.marks | other.marks, signed=True)
+    marks, traces = mine.marks | other.marks, mine.traces | other.traces
+    return Value(mine.metric, subject, number, marks=marks, signed=True, traces=traces)
 
 
 def _why_nothing(ours: Results, paper: Paper, places: dict[str, tuple[Group, DatasetRow]]) -> str:

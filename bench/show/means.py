@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+from bench.results import Trace
 from bench.show.model import NOT_APPLICABLE, NOT_RUN, UNDEFINED, Subject, Value
 from bench.store.marks import INDUCTIVE, Mark
 
@@ -118,7 +119,7 @@ def mean(
     if not defined:
         gaps = [value.gap for value in values if value.number is None]
         gap = next((gap for gap in (UNDEFINED, NOT_RUN) if gap in gaps), NOT_APPLICABLE)
-        return Value(metric, subject, gap=gap)
+        return Value(metric, subject, gap=gap, traces=_traces(values))
     marks = frozenset[Mark]().union(*(value.marks for value in defined))
     by_seed, even = [], all(value.even for value in defined)
     for seed in sort_seeds(seed for value in defined for seed, _ in value.by_seed):
@@ -132,7 +133,19 @@ def mean(
         value.number for value in defined if value.number is not None
     ]
     total = sum(numbers, Fraction(0))
-    return Value(metric, subject, total / len(numbers), marks=marks, by_seed=tuple(by_seed), even=even)
+    return Value(
+        metric,
+        subject,
+        total / len(numbers),
+        marks=marks,
+        by_seed=tuple(by_seed),
+        even=even,
+        traces=_traces(defined),
+    )
+
+
+def _traces(values: Iterable[Value]) -> frozenset[Trace]:
+    return frozenset[Trace]().union(*(value.traces for value in values))
 
 
 def sort_seeds(seeds: Iterable[str]) -> list[str]:

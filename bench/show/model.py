@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from bench.errors import unknown
+from bench.results import Trace
 from bench.show.ranking import dense_ranks, percent
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark, legend, symbols
 
@@ -86,6 +87,8 @@ class Value:
     """(seed, its own number) where weights were trained here; empty for published ones."""
     even: bool = True
     """Whether every seed has the same classes and datasets; if not, they cannot be compared."""
+    traces: frozenset[Trace] = frozenset()
+    """The cells that the number, or that there is none, comes from; empty for published ones."""
 
     @property
     def std(self) -> float | None:

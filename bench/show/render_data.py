@@ -1,16 +1,21 @@
-"""A table as data: tidy CSV, one line for each number, and JSON."""
+"""A table as data: tidy rows, one for each number, as CSV or Parquet, and the whole of it as JSON."""
 
 import csv
+import hashlib
+import importlib.util
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from bench.errors import BenchError
 from bench.show.model import UNDEFINED, Table, Value
 
 FIELDS = (
     *("paper", "table", "method", "source", "domain", "dataset", "class", "setting", "level", "metric"),
     *("value", "std", "seeds", "mark", "flags", "exact", "low", "high"),
+    *("dataset_key", "data", "weights", "commit", "cells"),
 )
 _MARKS = {1: "best", 2: "second"}
 
@@ -21,16 +26,44 @@ def render_csv(table: Table) -> str:
     The columns are those of the published tables and more: `source` where the table tells sources apart,
     `setting` (how much of the test set a score has seen), `value` and `std` (over the `seeds`, whose number
     it is) in percent as shown, `mark` (`best`, `second`), `flags`, `exact`, the fraction at full
-    precision, and `low` and `high`, the bounds of a difference's 95% interval.
+    precision, and `low` and `high`, the bounds of a difference's 95% interval. Where the number comes from
+    (see `bench.results.Trace`) follows: `dataset_key`, the digests `data` and `weights`, `commit`, and the
+    keys of its `cells`, several joined by blanks; `weights` of several by ` | `. Of several classes `data` is
+    the SHA-256 of their sorted digests, one a line.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n")
     writer.writeheader()
-    for value in table.values():
-        if value.number is not None or value.gap == UNDEFINED:
-            writer.writerow(_row(table, value))
-    comments = (*table.headlines, *table.notes, table.footer)
-    return buffer.getvalue() + "".join(f"# {line}\n" for line in comments)
+    writer.writerows(rows(table))
+    return buffer.getvalue() + "".join(f"# {line}\n" for line in _comments(table))
+
+
+def render_parquet(table: Table) -> bytes:
+    """Return the rows of `render_csv` as Parquet; comments are in the file's `PANDAS_ATTRS`.
+
+    Raises:
+        BenchError: pyarrow is not installed.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise BenchError("--format parquet needs pyarrow: pip install '.[parquet]'")
+    import pandas as pd  # noqa: PLC0415 (a second that the other formats need not wait for)
+
+    frame = pd.DataFrame(rows(table), columns=FIELDS)
+    numbers = ["value", "std", "exact", "low", "high"]
+    frame = frame.astype(dict.fromkeys(numbers, "float64") | {"seeds": "Int64"})
+    frame.attrs = {"comments": _comments(table)}
+    return frame.to_parquet(None, index=False, engine="pyarrow")
+
+
+def _comments(table: Table) -> list[str]:
+    return [*table.headlines, *table.notes, table.footer]
+
+
+def rows(table: Table) -> list[dict[str, Any]]:
+    """Return a row with the `FIELDS` for each number that is there or undefined; None where one is empty."""
+    return [
+        _row(table, value) for value in table.values() if value.number is not None or value.gap == UNDEFINED
+    ]
 
 
 def _row(table: Table, value: Value) -> dict[str, Any]:
@@ -48,13 +81,33 @@ def _row(table: Table, value: Value) -> dict[str, Any]:
         "setting": value.setting,
         "level": level,
         "metric": metric,
-        "value": "" if value.shown is None else str(value.shown),
-        "std": "" if value.spread is None else str(value.spread),
-        "seeds": len(value.by_seed) or "",
-        "mark": _MARKS.get(value.rank or 0, ""),
+        "value": value.shown,
+        "std": value.spread,
+        "seeds": len(value.by_seed) or None,
+        "mark": _MARKS.get(value.rank or 0),
         "flags": "undefined" if value.number is None else " ".join(sorted(value.marks)),
         "exact": _exact(value),
-    } | dict(zip(("low", "high"), value.interval or ("", ""), strict=True))
+        **dict(zip(("low", "high"), value.interval or (None, None), strict=True)),
+        **_origin(value),
+    }
+
+
+def _origin(value: Value) -> dict[str, str]:
+    """Return where a number comes from, what is the same in all its cells once; empty for published ones."""
+    if not value.traces:
+        return {}
+    datasets, data, weights, commits, keys = map(_sorted, zip(*value.traces, strict=True))
+    return {
+        "dataset_key": " ".join(datasets),
+        "data": data[0] if len(data) == 1 else hashlib.sha256("\n".join(data).encode()).hexdigest(),
+        "weights": " | ".join(weights),
+        "commit": " ".join(commits),
+        "cells": " ".join(keys),
+    }
+
+
+def _sorted(words: Iterable[str | None]) -> list[str]:
+    return sorted({word for word in words if word})
 
 
 def _exact(value: Value) -> float | None:
@@ -100,4 +153,6 @@ def _value(value: Value) -> dict[str, Any]:
         "shown": value.text,
         "rank": value.rank,
         "marks": sorted(value.marks),
-    } | ({"interval": value.interval} if value.interval else {})
+        **({"interval": value.interval} if value.interval else {}),
+        **_origin(value),
+    }

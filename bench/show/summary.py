@@ -5,7 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
-from bench.results import marks_of, seed_of
+from bench.results import marks_of, seed_of, trace
 from bench.show.choose import Cell, ColumnCells
 from bench.show.footer import footer
 from bench.show.means import DatasetRow, Group, Method, Results, ValueKey, mean, sort_seeds
@@ -80,15 +80,14 @@ def _of_class(cells: Sequence[Cell], metric: str, subject: Subject) -> Value:
     """Return the value of one class, whose cells are its seeds."""
     defined = [cell for cell in cells if cell["metrics"].get(metric) is not None]
     if not defined:
-        return Value(metric, subject, gap=UNDEFINED)
+        return Value(metric, subject, gap=UNDEFINED, traces=frozenset(map(trace, cells)))
     numbers = {seed_of(cell): Fraction(cell["metrics"][metric]) for cell in defined}
     marks = frozenset[Mark]().union(*(marks_of(cell, metric) for cell in defined))
     if len(defined) < len(cells):
         marks |= {Mark.PARTIAL}
     by_seed = tuple((seed, numbers[seed]) for seed in sort_seeds(numbers) if seed)
-    return Value(
-        metric, subject, sum(numbers.values()) / Fraction(len(numbers)), marks=marks, by_seed=by_seed
-    )
+    number = sum(numbers.values()) / Fraction(len(numbers))
+    return Value(metric, subject, number, marks=marks, by_seed=by_seed, traces=frozenset(map(trace, defined)))
 
 
 def _groups(cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[Group, ...]:
