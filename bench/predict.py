@@ -22,8 +22,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.run.library import Library
 from bench.run.machine import ahead, batches, choose_device
-from bench.run.planner import Library
 from bench.run.protocol import MethodRequest, parse_methods, setup
 from bench.show.pictures import side_by_side, tinted
 from bench.store.digests import DigestCache

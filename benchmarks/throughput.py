@@ -25,11 +25,11 @@ from tabulate import tabulate
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.demo.untrained import write_untrained
-from bench.run.collect import PRECISIONS
 from bench.run.machine import choose_device
 from bench.run.protocol import MethodRequest, parse_methods, setup
 from datasets.images import read_image
 from methods.base import Prediction, ZeroShotDetector
+from methods.precision import AUTOCAST, PRECISIONS, lowered
 from metrics import PixelMetrics
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["all"])
     parser.add_argument("--preset", help="of every method that has it, for example mini")
     parser.add_argument("--batch-size", nargs="+", type=int, default=[1])
-    parser.add_argument("--precision", nargs="+", choices=tuple(PRECISIONS), default=["float32"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=4, help="measured after one batch of warming up")
     parser.add_argument("--weights-root", type=Path, help="keep the stand-in weights here")
@@ -85,6 +85,7 @@ def measure(
     options, _, files = setup(request, "*")
     model = request.detector.load({role: root / file.name for role, file in files.items()}, **options)
     model = model.to(device).eval().requires_grad_(False)
+    model.encoder_precision = precision
     picture = _picture()
     seconds = dict.fromkeys(("decode", "resize", "encoder", "map", "metrics"), 0.0)
     size = model.image_size
@@ -100,10 +101,9 @@ def measure(
             marks.append(time.perf_counter())
             inputs = torch.stack([model.preprocess(image) for image in images]).to(device)
             marks.append(_now(device))
-            with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "float32"):
-                features = model.encode(inputs)
-                marks.append(_now(device))
-                answer = model.score(features, ["cable"] * batch_size)
+            features = model.encoded(inputs)
+            marks.append(_now(device))
+            answer = model.score(features, ["cable"] * batch_size)
             marks.append(_now(device))
             collected.add(answer.maps.float(), np.stack([mask] * batch_size))
             marks.append(time.perf_counter())
@@ -157,11 +157,13 @@ def _share(
 ) -> dict[str, float]:
     """Return the encoder's arithmetic and its share of what the device reaches in a plain matrix product."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model.encode(inputs[:1])
+        model.encoded(inputs[:1])
     flops = counter.get_total_flops()
     side = 8192 if device.type == "cuda" else 2048
-    matrix = torch.randn(side, side, device=device, dtype=PRECISIONS[precision] or torch.float32)
-    best = min(_timed(matrix, device) for _ in range(3))
+    dtype = getattr(torch, precision) if precision in AUTOCAST else torch.float32
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    with lowered(precision, device):
+        best = min(_timed(matrix, device) for _ in range(3))
     return {"GFLOP/image": flops / 1e9, "% of matmul peak": 100 * (flops / seconds) / (2 * side**3 / best)}
 
 
@@ -177,6 +179,7 @@ def _drift(
     """Return how far scores and maps lie from those in float32."""
     if precision == "float32":
         return {"score drift": None, "map drift": None}
+    model.encoder_precision = "float32"
     with torch.inference_mode():
         exact: Prediction = model(inputs, ["cable"] * len(inputs))
     return {

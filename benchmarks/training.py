@@ -19,8 +19,8 @@ from tabulate import tabulate
 from bench.demo.standin import stand_in_folders
 from bench.demo.untrained import write_untrained
 from bench.run.features import FeatureCache
+from bench.run.library import Library
 from bench.run.machine import Machine
-from bench.run.planner import Library
 from bench.run.protocol import MethodRequest
 from bench.store.digests import DigestCache
 from bench.study.job import TrainJob, make_job

@@ -285,9 +285,10 @@ class AAClip(ClipBased):
 
     def look(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the layers' unit patch features (B, N, E), and image features (B, E): means of unit ones."""
-        hidden = clip.embed_image(self.model, images, self.positions)
         layers, after = self.options["layers"], self.adapters("image")
-        _, taps = blocks.run_blocks(clip.vision_blocks(self.model), hidden, taps=layers, after=after)
+        with self.encoding(images):
+            hidden = clip.embed_image(self.model, images, self.positions)
+            _, taps = blocks.run_blocks(clip.vision_blocks(self.model), hidden, taps=layers, after=after)
         with torch.autocast(images.device.type, enabled=False):
             tokens = [self.model.visual.ln_post(tap[:, 1:].float()) for tap in taps]
             patches = [self._project(f"seg_proj.{level}", each) for level, each in enumerate(tokens)]

@@ -77,6 +77,7 @@ class AdaCLIP(ClipBased):
     paper = "https://arxiv.org/abs/2407.15795"
     code = "https://github.com/caoyunkang/AdaCLIP"
     licence = "MIT"
+    official_precision = "float16"
     notes = (
         "k-means is seeded for every image, so scores do not depend on the images before; the official code "
         "seeds once a process, which moves image scores by about 0.01"
@@ -351,18 +352,19 @@ class AdaCLIP(ClipBased):
     def _prompted(self, images: Tensor, unprompted: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         # Prompts are appended behind the patches, replaced before each prompted block, and left out again.
         dynamic = self.dynamic_tokens("visual", unprompted)
-        hidden = clip.embed_image(self.model, images, self.positions)
-        own = hidden.shape[1]
+        own = 1 + self.grid[0] * self.grid[1]
 
         def append(index: int, hidden: Tensor) -> Tensor:
             if "V" not in self.options["prompting_branch"] or index >= self.options["prompting_depth"]:
                 return hidden
             return torch.cat([hidden[:, :own], self._prompt("visual", index, dynamic, hidden)], dim=1)
 
-        hidden, taps = run_blocks(
-            clip.vision_blocks(self.model), hidden, taps=self.options["layers"], before=append
-        )
-        return clip.project(self.model, hidden[:, 0]).float(), [tap[:, 1:own].float() for tap in taps]
+        with self.encoding(images):
+            hidden = clip.embed_image(self.model, images, self.positions)
+            layers, tower = self.options["layers"], clip.vision_blocks(self.model)
+            hidden, taps = run_blocks(tower, hidden, taps=layers, before=append)
+            embedding = clip.project(self.model, hidden[:, 0]).float()
+        return embedding, [tap[:, 1:own] for tap in taps]
 
     def parts(self, features: Features, prompts: Sequence[str]) -> Parts:
         """Run the prompted towers on encoded images with their objects' names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from methods.image_set import Features, ImageSet, LoadedSet
 from methods.learning import Recipe
+from methods.precision import lowered
 from methods.weights import WeightFile
 
 
@@ -65,6 +67,12 @@ class ZeroShotDetector(nn.Module, ABC):
     `score`, so that features can be computed once and scored many times; or, for a transductive method,
     `encode` and `judge`. Results must not depend on how images are batched or ordered. A method never sees
     dataset files, labels or masks at test time.
+
+    Only image encoders may run in lower precision. `encoded` runs `encode` in `encoder_precision` and hands
+    its features on in float32; texts, `score`, `judge` and `finish` run in float32. A method whose image
+    encoder is prompted or adapted by what it learned runs it in `score`: then `score` runs it, and nothing
+    else, inside `encoding` and goes on with `.float()` of what comes out. One with `forward` alone does so
+    too, or runs in float32 always.
     """
 
     title: ClassVar[str]
@@ -106,6 +114,10 @@ class ZeroShotDetector(nn.Module, ABC):
     """How masks are brought to the input size in training; bilinear is cut above one half."""
     privileged: ClassVar[bool] = False
     """True only for the oracle: `reveal` is called with the truth before `forward`. Never ranked."""
+    official_precision: ClassVar[str] = "float32"
+    """What the official code runs the image encoder in on CUDA, of `methods.precision.PRECISIONS`."""
+    encoder_precision: str = "float32"
+    """What the image encoder runs in, of `methods.precision.PRECISIONS`; set by who runs the model."""
 
     def __init__(self, **options: Any) -> None:
         """Set `self.options`: the defaults overridden by `options`; an unknown option raises `TypeError`."""
@@ -175,13 +187,24 @@ class ZeroShotDetector(nn.Module, ABC):
         A transductive method judges them as one set.
         """
         if not self.transductive:
-            return self.score(self.encode(images), prompts)
-        parts = list(self.judge(LoadedSet(self.encode(images)), prompts[0]))
+            return self.score(self.encoded(images), prompts)
+        parts = list(self.judge(LoadedSet(self.encoded(images)), prompts[0]))
         return joined(parts)
 
     def encode(self, images: Tensor) -> Features:
         """Return what depends on the images alone and on nothing learned; may be cached for many scorings."""
         raise NotImplementedError(f"{type(self).__name__} implements neither forward nor encode and score")
+
+    def encoded(self, images: Tensor) -> Features:
+        """Return what `encode` makes of images in `encoder_precision`, as float32; call it instead."""
+        with self.encoding(images):
+            features = self.encode(images)
+        half = (torch.bfloat16, torch.float16)
+        return {name: each.float() if each.dtype in half else each for name, each in features.items()}
+
+    def encoding(self, images: Tensor) -> AbstractContextManager[None]:
+        """Return the context in which `score` runs an image encoder: `encoder_precision` holds in it."""
+        return lowered(self.encoder_precision, images.device)
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Finish `encode`'s features to scores and maps."""

@@ -34,6 +34,7 @@ class MuSc(ClipBased):
     paper = "https://arxiv.org/abs/2401.16753"
     code = "https://github.com/xrli-U/MuSc"
     licence = "MIT"
+    official_precision = "float16"
     notes = (
         "Sees all unlabelled test images of a class together: a part of them gives other numbers. The "
         "numbers of neighbours, VisA's apart, look chosen on the test results. The published numbers are "

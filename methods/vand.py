@@ -73,6 +73,7 @@ class Vand(ClipBased):
     paper = "https://arxiv.org/abs/2305.17382"
     code = "https://github.com/ByChelsea/VAND-APRIL-GAN"
     licence = "MIT"
+    official_precision = "float16"
     notes = "Numbers follow the released code: exact GELU on weights trained with QuickGELU, 518 px."
 
     defaults: ClassVar[Mapping[str, Any]] = {

@@ -37,6 +37,7 @@ class VcpClip(ClipBased):
     paper = "https://arxiv.org/abs/2407.12276"
     code = "https://github.com/xiaozhen228/VCP-CLIP"
     licence = "MIT (a sentence in the README)"
+    official_precision = "float16"
     notes = (
         "Made for segmentation: the image score is the sum of both branches' largest pixels. The official "
         "program scales it over the test set, which is left out. That the other dataset's test images chose "

@@ -238,13 +238,14 @@ class VisualAD(ClipBased):
         # The two tokens have the class token's position.
         tokens = torch.stack([self.own.anomaly_token, self.own.normal_token]) + self.positions[0]
         layers = self.options["layers"]
-        if isinstance(self.model, VisionTransformer):
-            hidden, own = self.model.embed(images), self.model.norm
-            last, tapped = self.model.run(_ahead(tokens, hidden), taps=layers)
-        else:
-            hidden, own = clip.embed_image(self.model, images, self.positions), self.model.visual.ln_post
-            hidden = _ahead(self.model.visual.ln_pre(tokens), hidden)
-            last, tapped = run_blocks(clip.vision_blocks(self.model), hidden, taps=layers)
+        with self.encoding(images):
+            if isinstance(self.model, VisionTransformer):
+                hidden, own = self.model.embed(images), self.model.norm
+                last, tapped = self.model.run(_ahead(tokens, hidden), taps=layers)
+            else:
+                hidden, own = clip.embed_image(self.model, images, self.positions), self.model.visual.ln_post
+                hidden = _ahead(self.model.visual.ln_pre(tokens), hidden)
+                last, tapped = run_blocks(clip.vision_blocks(self.model), hidden, taps=layers)
         with torch.autocast(images.device.type, enabled=False):
             weight, bias = own.weight, own.bias
             if norm == "trained":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
+from bench.run.precision import WORDS
 from bench.run.protocol import MethodRequest, expand_datasets, parse_methods
 from bench.store.cells import CellStore
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, ClashError, find
@@ -82,6 +83,18 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     """Add `--set`."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the method; repeatable"
+    )
+
+
+def add_precision(parser: argparse._ActionsContainer) -> None:
+    """Add `--precision`, what the image encoders run in."""
+    parser.add_argument(
+        "--precision",
+        choices=WORDS,
+        default="auto",
+        help="of the image encoders; all else is float32. auto: float32, on CUDA bfloat16 for the methods of "
+        "which docs/precision.md shows that it moves no number of a table by more than 0.1; official: what "
+        "the authors' code does on CUDA; tf32: TensorFloat-32 (default: %(default)s)",
     )
 
 

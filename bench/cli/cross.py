@@ -2,14 +2,22 @@
 
 import argparse
 
-from bench.cli.common import add_methods, add_options, add_roots, cell_store, dataset_keys, open_methods
+from bench.cli.common import (
+    add_methods,
+    add_options,
+    add_precision,
+    add_roots,
+    cell_store,
+    dataset_keys,
+    open_methods,
+)
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
 from bench.cli.tables import add_format, print_table
 from bench.cli.train import add_seeds, seeds_of, train_with_progress
 from bench.results import read
+from bench.run.library import Library
 from bench.run.plan import Settings, summary
-from bench.run.planner import Library
 from bench.show import build, write_tables
 from bench.store.digests import DigestCache
 from bench.study.cross import plan_cross
@@ -29,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--targets", nargs="+", required=True, metavar="D", help="keys or groups")
     add_options(parser)
+    add_precision(parser)
     parser.add_argument("--metrics", nargs="+", default=[], metavar="KEY", help="metrics of the matrix")
     add_format(parser)
     add_seeds(parser)
@@ -53,7 +62,7 @@ def main(parsed: argparse.Namespace) -> int:
     for job in study.missing:
         print(f"wrote {train_with_progress(job, machine, digest)}", flush=True)
     store = cell_store(parsed.results)
-    plan = study.evaluation(store, library, Settings())
+    plan = study.evaluation(store, library, Settings(parsed.precision), machine.device.type)
     print(summary(plan), flush=True)
     outcome = run_with_progress(plan, store, machine)
     wanted = {cell.key for cell in plan.wanted}

@@ -19,8 +19,8 @@ from bench.cli.pictures import Classes, say
 from bench.cli.progress import progress
 from bench.errors import BenchError, printable
 from bench.predict import Answer, LoadedMethod, Picture, load_request
+from bench.run.library import Library
 from bench.run.machine import choose_device
-from bench.run.planner import Library
 from bench.run.protocol import parse_methods
 from bench.run.threshold import Threshold, threshold_from
 from bench.store.atomic import write_atomically

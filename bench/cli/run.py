@@ -10,6 +10,7 @@ from bench.cli.common import (
     add_datasets,
     add_methods,
     add_options,
+    add_precision,
     add_roots,
     cell_store,
     open_folders,
@@ -19,18 +20,18 @@ from bench.cli.common import (
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.progress import on_terminal, progress
 from bench.errors import BenchError
-from bench.run.collect import PRECISIONS
 from bench.run.execute import Listener, Outcome, execute
 from bench.run.machine import Machine
 from bench.run.plan import Job, Permissions, Plan, Settings, Task, summary
 from bench.run.planner import make_plan
+from bench.run.precision import slow_here
 from bench.run.record import remetric
 from bench.store.cells import CellId, CellStore
 from bench.store.digests import DigestCache
 
 EXAMPLES = """\
   run_bench.py run --methods tipsomaly --datasets industrial
-  run_bench.py run --methods all --datasets all --device cuda --precision bfloat16
+  run_bench.py run --methods all --datasets all --device cuda --precision float32
   run_bench.py run --methods tipsomaly:no-local-evidence --datasets mvtec visa
   run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
   run_bench.py run --methods winclip --datasets path/to/my/folder
@@ -48,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     number.add_argument(
         "--source", metavar="D[+D2]", help="weights trained on these instead of the protocol's"
     )
-    number.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    add_precision(number)
     number.add_argument(
         "--masks", choices=("resized", "native"), default="resized", help="size of evaluation"
     )
@@ -107,6 +108,7 @@ def main(parsed: argparse.Namespace) -> int:
         allow=Permissions(parsed.allow_seen, parsed.allow_partial),
         force=parsed.force,
         save_maps=parsed.save_maps and not parsed.remetric,
+        device=machine.device.type,
     )
     if parsed.shard:
         plan = plan.shard(*_shard(parsed.shard))
@@ -141,6 +143,9 @@ def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome
         return Outcome()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    for precision in sorted({job.precision for job in plan.jobs}):
+        if slow_here(precision, machine.device.type, torch.cpu.get_capabilities()):
+            print(f"note: this CPU has no instructions for {precision}: slower than float32", file=sys.stderr)
     with _Progress(total=plan.n_images) as listener:
         return execute(plan, store, replace(machine, note=listener.note), listener)
 

@@ -8,8 +8,8 @@ from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, 
 from bench.cli.machine import add_machine, machine_of
 from bench.cli.progress import progress
 from bench.errors import BenchError
+from bench.run.library import Library
 from bench.run.machine import Machine
-from bench.run.planner import Library
 from bench.store.digests import DigestCache
 from bench.study.job import TrainJob, differences, make_job
 from bench.study.train import TrainListener, train

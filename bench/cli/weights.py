@@ -17,7 +17,7 @@ from bench.cli.common import (
 )
 from bench.cli.progress import on_terminal
 from bench.demo.untrained import write_untrained
-from bench.run.planner import how_to_get
+from bench.run.library import how_to_get
 from bench.run.protocol import MethodRequest, setup
 from bench.store.digests import DigestCache
 from methods import weights

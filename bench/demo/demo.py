@@ -11,9 +11,10 @@ import numpy as np
 
 from bench.demo.standin import stand_in_folders
 from bench.predict import LoadedMethod, load_request
+from bench.run.library import Library
 from bench.run.machine import Machine
 from bench.run.plan import Plan
-from bench.run.planner import Library, make_plan
+from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest, setup
 from bench.show.gallery import GalleryRow, draw_gallery
 from bench.store.cells import CellStore

@@ -3,7 +3,6 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,7 +24,6 @@ from datasets.truth import Remark, read_truth
 from methods.base import Prediction, ZeroShotDetector, joined
 from metrics import PixelMetrics
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # How far an answer may move with the batch, as a share of the largest: rounding, and k-means on a GPU.
 _BATCH_TOLERANCE = 5e-3
 
@@ -34,6 +32,7 @@ def load(job: Job, device: torch.device) -> tuple[ZeroShotDetector, float]:
     """Return the job's model on the device, ready to answer, and the seconds that took."""
     started = time.perf_counter()
     model = job.request.detector.load(job.files, **job.options).to(device).eval().requires_grad_(False)
+    model.encoder_precision = job.precision
     return model, time.perf_counter() - started
 
 
@@ -98,16 +97,9 @@ def collect(
     return collected
 
 
-def _precision(settings: Settings, device: torch.device) -> AbstractContextManager[Any]:
-    dtype = PRECISIONS[settings.precision]
-    return torch.autocast(device.type, dtype) if dtype else nullcontext()
-
-
 def _encoder(model: ZeroShotDetector, task: Task, machine: Machine) -> Encoder:
-    weights, precision = task.cell.config["weights"], task.settings.precision
-    return Encoder(
-        model, task.cell.method, weights, cache=machine.cache, device=machine.device, precision=precision
-    )
+    weights = task.cell.config["weights"]
+    return Encoder(model, task.cell.method, weights, cache=machine.cache, device=machine.device)
 
 
 Answers = Iterator[tuple[Sequence[_Loaded], Prediction]]
@@ -133,14 +125,13 @@ def _judged(model: ZeroShotDetector, task: Task, machine: Machine, seconds: dict
     """Encode all images of the class, then yield them with the predictions for all together."""
     started = time.perf_counter()
     encoder, device = _encoder(model, task, machine), machine.device
-    with ClassImages(model, task.samples, machine, encoder, _precision(task.settings, device)) as images:
+    with ClassImages(model, task.samples, machine, encoder) as images:
         seconds["encode"] = seconds["inference"] = time.perf_counter() - started
         samples = iter(task.samples)
         predictions = model.judge(images, task.data.prompt)
         while True:
             started = time.perf_counter()
-            with _precision(task.settings, device):
-                prediction = next(predictions, None)
+            prediction = next(predictions, None)
             _wait(device)
             seconds["inference"] += time.perf_counter() - started
             if prediction is None:
@@ -186,16 +177,12 @@ def _predict(model: ZeroShotDetector, batch: Sequence[_Loaded], task: Task, enco
         if model.privileged:
             _reveal(model, part)
         prompts = [task.data.prompt] * len(part)
-        prediction: Prediction
-        with _precision(task.settings, encoder.device):
-            if encoder.key is None:
-                images = torch.stack([each.tensor for each in part if each.tensor is not None])
-                prediction = model(images.to(encoder.device), prompts)
-            else:
-                rows = [(each.digest, each.tensor) for each in part]
-                features = encoder.features(rows, lambda index: _input(model, part[index].sample))
-                prediction = model.score(features, prompts)
-        return prediction
+        if encoder.key is None:
+            images = torch.stack([each.tensor for each in part if each.tensor is not None])
+            prediction: Prediction = model(images.to(encoder.device), prompts)
+            return prediction
+        rows = [(each.digest, each.tensor) for each in part]
+        return model.score(encoder.features(rows, lambda index: _input(model, part[index].sample)), prompts)
 
     return joined(in_parts(batch, predict, encoder.device))
 

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.run.precision import as_config
 from bench.store.atomic import write_atomically
 from bench.store.digests import sha256
 from methods.base import Features, ZeroShotDetector
@@ -26,7 +27,7 @@ from methods.weights import frozen
 
 
 def features_key(
-    model: ZeroShotDetector, method: str, weights: Mapping[str, str], precision: str, device: torch.device
+    model: ZeroShotDetector, method: str, weights: Mapping[str, str], device: torch.device
 ) -> str | None:
     """Return the key of the model's encoder; None if its features must not be kept.
 
@@ -39,7 +40,7 @@ def features_key(
         "version": model.version,
         "options": {name: model.options[name] for name in sorted(model.encoder_options)},
         "weights": frozen(weights),
-        "precision": precision,
+        **as_config(model.encoder_precision),
         # Kernels differ in the last bit; mixing devices would make results depend on what was cached where.
         "device": device.type,
     }
@@ -132,11 +133,10 @@ class Encoder:
         *,
         cache: FeatureCache | None,
         device: torch.device,
-        precision: str = "float32",
     ) -> None:
         """Serve `model`, whose frozen weights have the digests `weights` by role."""
         self.model, self.cache, self.device = model, cache, device
-        self.key = features_key(model, method, weights, precision, device) if cache else None
+        self.key = features_key(model, method, weights, device) if cache else None
 
     def digest(self, image: Path) -> str | None:
         """Return what the image's features are kept under; None if they are not kept."""
@@ -162,7 +162,7 @@ class Encoder:
                 load(index) if each is None else each for index, each in zip(missing, inputs, strict=True)
             ]
             with torch.no_grad():
-                fresh = self.model.encode(torch.stack(read).to(self.device))
+                fresh = self.model.encoded(torch.stack(read).to(self.device))
             if len(missing) == len(images) and self.key is None:
                 return fresh
             for index, row in zip(missing, rows_of(fresh), strict=True):

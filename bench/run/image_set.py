@@ -2,9 +2,8 @@
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 
@@ -28,9 +27,8 @@ class ClassImages(ImageSet):
         samples: Sequence[Sample],
         machine: Machine,
         encoder: Encoder,
-        precision: AbstractContextManager[Any],
     ) -> None:
-        """Encode all samples in batches; `precision` is entered for each of them."""
+        """Encode all samples in batches."""
         self.budget = machine.memory // 2
         self._model, self._machine, self._encoder = model, machine, encoder
         self._folder = tempfile.TemporaryDirectory(prefix="zsad-class-")
@@ -39,7 +37,7 @@ class ClassImages(ImageSet):
         self._used = 0
         self.digests = [machine.digest(sample.image) for sample in samples]
         try:
-            self._encode(samples, precision)
+            self._encode(samples)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -71,7 +69,7 @@ class ClassImages(ImageSet):
             raise BenchError(f"features in {self._folder.name} are gone; run again")
         return found
 
-    def _encode(self, samples: Sequence[Sample], precision: AbstractContextManager[Any]) -> None:
+    def _encode(self, samples: Sequence[Sample]) -> None:
         encoder, machine = self._encoder, self._machine
 
         def read(index: int) -> tuple[int, str | None, Tensor | None]:
@@ -80,11 +78,10 @@ class ClassImages(ImageSet):
             return index, digest, None if known else self._input(samples[index])
 
         def encode(part: Sequence[tuple[int, str | None, Tensor | None]]) -> None:
-            with precision:
-                features = encoder.features(
-                    [(digest, tensor) for _, digest, tensor in part],
-                    lambda place: self._input(samples[part[place][0]]),
-                )
+            features = encoder.features(
+                [(digest, tensor) for _, digest, tensor in part],
+                lambda place: self._input(samples[part[place][0]]),
+            )
             self.note(f"encoding, {part[0][0]} of {len(samples)} images")
             for (index, _, _), row in zip(part, rows_of(features), strict=True):
                 self._keep(self.digests[index], row)

@@ -30,6 +30,7 @@ class Settings:
     """What holds for all cells of a request and can change their numbers."""
 
     precision: str = "float32"
+    """Of `bench.run.precision.WORDS`; that of a task says what was chosen for its method."""
     masks: str = "resized"
     """`resized`: to the method's map size, as published codes do; `native`: maps go to the mask's size."""
     mask_threshold: int = 0
@@ -95,6 +96,8 @@ class Job:
     options: Mapping[str, Any]
     files: Mapping[str, Path]
     tasks: tuple[Task, ...]
+    precision: str = "float32"
+    """What its image encoder runs in."""
 
     def with_task(self, task: Task) -> "Job":
         """Return the job with one more task."""
@@ -102,7 +105,9 @@ class Job:
 
     def __str__(self) -> str:
         """Return a name for people."""
-        return self.request.word + (f" (trained on {self.source})" if self.source else "")
+        trained = f" (trained on {self.source})" if self.source else ""
+        lowered = f", encoder in {self.precision}" if self.precision != "float32" else ""
+        return f"{self.request.word}{trained}{lowered}"
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,28 @@
 """From a request to a plan: which cells are wanted, with which weights, what is here, what is refused."""
 
 import json
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.run import precision
+from bench.run.library import Digest, Library
 from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
 from bench.run.protocol import MethodRequest, chosen_source, protocol_source
 from bench.store.cells import CellId, CellStore, identify
 from bench.store.digests import warm
 from bench.store.maps import are_kept
 from bench.store.marks import Mark
-from bench.store.trained import Trained, read_trained
+from bench.store.trained import Trained
 from datasets.catalog import relations
 from datasets.samples import ClassData, Folder
-from methods import registry, weights
+from methods import registry
 from methods.base import ZeroShotDetector
-from methods.card import as_typed
 from methods.source import Source
-from methods.weights import WeightFile, WeightsError
+from methods.weights import WeightsError
 
-Digest = Callable[[Path], str]
 _MOSTLY = 0.5
 """A target of whose images this share was trained on is the source under another name."""
 
@@ -40,18 +39,19 @@ def make_plan(
     allow: Permissions | None = None,
     force: bool = False,
     save_maps: bool = False,
+    device: str = "cpu",
 ) -> Plan:
     """Return the plan for all requests on all folders.
 
-    `source` overrides the protocol's choice of weights. `digest` gives a file's SHA-256 (see
+    `source` overrides the protocol's choice of weights. `device` is the type, `cpu` or `cuda`, of what will
+    compute: the encoders' precision may depend on it. `digest` gives a file's SHA-256 (see
     `bench.store.digests`); it is asked for every image, so pass one that remembers. With `save_maps` a
     finished cell without kept maps is computed again: maps come from nowhere else.
     """
     warm(digest, (path for folder in folders for data in folder.classes for path in data.files))
     library = Library(weights_root, digest)
-    planner = _Planner(
-        store, library, digest, settings or Settings(), allow or Permissions(), source, force, save_maps
-    )
+    chosen, allowed = settings or Settings(), allow or Permissions()
+    planner = _Planner(store, library, digest, chosen, allowed, source, force, save_maps, device)
     for request in requests:
         for folder in folders:
             try:
@@ -60,82 +60,6 @@ def make_plan(
                 planner.refused.append(Refusal(request.key, folder.key, str(error)))
     warnings = [f"{folder.key}: {warning}" for folder in folders for warning in folder.warnings]
     return planner.plan((*warnings, *dict.fromkeys(planner.related)))
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Local weight files of one method for one source, by role."""
-
-    files: Mapping[str, Path]
-    digests: Mapping[str, str]
-    untrained: bool
-    trained: Trained | None
-    """What the learned weights say of themselves, if they were trained here."""
-
-
-class Library:
-    """The weights below one root; every file is verified once."""
-
-    def __init__(self, root: Path, digest: Digest) -> None:
-        """Use `root`; `digest` gives a file's SHA-256."""
-        self.root, self.digest = root, digest
-        self._known: dict[Path, tuple[str, bool, Trained | None]] = {}
-
-    def find(
-        self,
-        request: MethodRequest,
-        options: Mapping[str, Any],
-        source: Source | None,
-        *,
-        source_free: bool = False,
-    ) -> Weights:
-        """Return the files that the request needs, verified; `source_free`: without what is learned.
-
-        Raises `BenchError` naming what is missing and how to get it, `WeightsError` for a wrong file.
-        """
-        wanted = request.detector.files(options, str(source) if source else None)
-        if source_free:
-            wanted = weights.frozen(wanted)
-        found = {role: weights.locate(file, self.root) for role, file in wanted.items()}
-        missing = [wanted[role] for role, path in found.items() if path is None]
-        if missing:
-            names = ", ".join(file.name for file in missing)
-            raise BenchError(
-                f"weights missing below {self.root}: {names}. {how_to_get(request, missing, source)}"
-            )
-        files = {role: path for role, path in found.items() if path is not None}
-        known = {role: self._verify(path, wanted[role]) for role, path in files.items()}
-        return Weights(
-            files,
-            {role: entry[0] for role, entry in known.items()},
-            any(entry[1] for entry in known.values()),
-            known["learned"][2] if "learned" in known else None,
-        )
-
-    def _verify(self, path: Path, file: WeightFile) -> tuple[str, bool, Trained | None]:
-        if path not in self._known:
-            digest = weights.verify(path, file, self.root, self.digest)
-            trained = read_trained(path) if file.trained_here else None
-            self._known[path] = (digest, weights.untrained(path, self.root), trained)
-        return self._known[path]
-
-
-def how_to_get(request: MethodRequest, files: Iterable[WeightFile], source: Source | None) -> str:
-    """Return what to do for missing `files` of the request: a sentence with one command."""
-    from methods.backbones import mini  # noqa: PLC0415 (with it open_clip, which takes seconds)
-
-    if source and all(file.trained_here and file.name not in mini.names() for file in files):
-        options = "".join(
-            f" --set {shlex.quote(f'{name}={as_typed(value)}')}"
-            for name, value in sorted(request.overrides.items())
-        )
-        seed = "" if source.seed is None else f" --seed {source.seed}"
-        sources = " ".join(source.datasets)
-        return (
-            "Nobody published them: train them with "
-            f"`run_bench.py train --methods {request.word}{options} --source {sources}{seed}`"
-        )
-    return f"Get them with `run_bench.py weights --methods {request.word} --fetch`"
 
 
 @dataclass
@@ -148,6 +72,7 @@ class _Planner:
     source: Source | None
     force: bool
     save_maps: bool
+    device: str
     done: list[CellId] = field(default_factory=list)
     lacking: list[tuple[CellId, Mapping[str, Any]]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
@@ -169,7 +94,8 @@ class _Planner:
         target = folder.target
         own, source = protocol_source(request, target), chosen_source(request, target, self.source)
         options = request.options(target, source)
-        marks = _folder_marks(folder, target, self.settings, self.allow)
+        settings = self._settings(request)
+        marks = _folder_marks(folder, target, settings, self.allow)
         if request.detector.privileged:
             marks.append(Mark.PRIVILEGED)
         seen = source is not None and target in source.datasets
@@ -177,8 +103,8 @@ class _Planner:
             marks.append(Mark.SELECTED)
         if seen and not self.allow.seen:
             raise _seen(f"its weights were trained on {source}, which includes {target}")
-        known = relations(source.datasets if source else (), target)
-        self.related += [f"{folder.key}: {request.word} is trained on {why}" for why in known]
+        for why in relations(source.datasets if source else (), target):
+            self.related.append(f"{folder.key}: {request.word} is trained on {why}")
         found = self.library.find(request, options, source)
         overlap = self._overlap(found.trained, folder)
         share = sum(overlap.values()) / sum(len(data.samples) for data in folder.classes)
@@ -209,11 +135,11 @@ class _Planner:
                 {
                     "method_version": request.detector.version,
                     "options": options,
-                    "precision": self.settings.precision,
+                    **precision.as_config(settings.precision),
                     "prompt": data.prompt,
                     "weights": found.digests,
                     "data": fingerprint,
-                    "protocol": self.settings.as_config(),
+                    "protocol": settings.as_config(),
                     # A method from outside the suite is its file; the suite's own have a version.
                     **({"method_file": own_file} if own_file else {}),
                 }
@@ -228,12 +154,32 @@ class _Planner:
                 self.done.append(cell)
                 continue
             of_class = (*marks, Mark.OVERLAP) if overlap[data.key] and not seen else tuple(marks)
+            self._note_other_precision(request, cell, settings.precision)
             task = Task(
-                cell, request, folder, data, of_class, self.settings, facts, overlap[data.key],
+                cell, request, folder, data, of_class, settings, facts, overlap[data.key],
                 save_maps=self.save_maps, here=finished is not None,
             )  # fmt: skip
-            job = self._jobs.get(job_key) or Job(request, source, options, found.files, ())
+            job = self._jobs.get(job_key) or Job(
+                request, source, options, found.files, (), settings.precision
+            )
             self._jobs[job_key] = job.with_task(task)
+
+    def _settings(self, request: MethodRequest) -> Settings:
+        asked = self.settings.precision
+        chosen = precision.resolve(asked, request.key, request.detector, self.device)
+        return replace(self.settings, precision=chosen)
+
+    def _note_other_precision(self, request: MethodRequest, cell: CellId, chosen: str) -> None:
+        """Say that cells made where `auto` meant another precision are here, and how to go on with them."""
+        if self.settings.precision != "auto":
+            return
+        other = "float32" if chosen != "float32" else "bfloat16"
+        config = {name: value for name, value in cell.config.items() if not name.startswith("precision")}
+        if self.store.read(replace(cell, config={**config, **precision.as_config(other)})) is not None:
+            self.related.append(
+                f"{request.word} has cells in {other} here; those in {chosen} get a column of their own. "
+                f"To go on with the others use --precision {other}"
+            )
 
     def _note_gone(self, method: str, source: str | None, folder: Folder) -> None:
         """Have the cells of classes that the folder no longer has leave the tables."""

@@ -9,6 +9,7 @@ import metrics
 from bench.run.collect import Collected
 from bench.run.machine import Machine
 from bench.run.plan import Job, Task
+from bench.run.precision import drift_of
 from bench.store.cells import CellId, CellStore
 from datasets.truth import summarise
 from metrics import PixelMetrics, Report
@@ -75,7 +76,11 @@ def cell_content(
             "batch_size": machine.batch_size,
             "peak_gpu_bytes": collected.peak_gpu_bytes,
         },
-        "provenance": {**collected.started, "weights": {role: path.name for role, path in job.files.items()}},
+        "provenance": {
+            **collected.started,
+            "weights": {role: path.name for role, path in job.files.items()},
+            **({"drift": drift} if (drift := drift_of(cell.method, job.precision)) else {}),
+        },
     }
 
 
@@ -84,7 +89,6 @@ def column_label(task: Task) -> str | None:
     settings = task.settings
     parts = [
         task.request.variant,
-        settings.precision if settings.precision != "float32" else None,
         "native masks" if settings.masks == "native" else None,
         f"masks > {settings.mask_threshold}" if settings.mask_threshold else None,
         "streaming" if settings.metrics_mode == "streaming" else None,

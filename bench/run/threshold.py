@@ -121,6 +121,7 @@ def _difference(cell: Cell, identity: Mapping[str, Any]) -> str | None:
         "computed by another version of the method; run it again": config["method_version"]
         == identity["method_version"],
         "computed with other weights files; run it again": config["weights"] == identity["weights"],
-        f"computed in {config['precision']}": config["precision"] == "float32",
+        f"computed in {config['precision']}; run it with --precision float32": config["precision"]
+        == "float32",
     }
     return next((what for what, same in checks.items() if not same), None)

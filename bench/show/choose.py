@@ -39,7 +39,7 @@ class ColumnCells:
     setting: str = INDUCTIVE
     """How much of the test set its scores have seen."""
     as_published: bool = True
-    """Whether it is the method with its paper's options, source and weights."""
+    """Whether it is the method with its paper's options, source and weights, in whatever precision."""
 
 
 def settings(cell: Cell) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def settings(cell: Cell) -> dict[str, Any]:
         flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
         if not isinstance(value, Mapping):
             flat[name] = value
+    flat.pop("precision_of", None)  # says what the word means; where it is not there, the preset tells
     return flat
 
 
@@ -191,6 +192,7 @@ def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[Colu
                     if alike[0].get("titled_preset"):  # the title says the preset already
                         named = (preset or "").partition(",")[2]
                     origin = [source, "retrained" if retrained else ""]
+                    options = [part for part in variant if not part.startswith("precision")]
                     key = f" [{method}]" if len(methods_of[title]) > 1 else ""
                     columns.append(
                         ColumnCells(
@@ -202,7 +204,7 @@ def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[Colu
                             retrained,
                             _label(title, [named, *variant]) + key,
                             setting,
-                            not any((named, *origin, *variant)),
+                            not any((named, *origin, *options)),
                         )
                     )
     for column in columns:

@@ -8,7 +8,6 @@ from bench.results import plain_source
 from bench.show.choose import Cell, ColumnCells, settings
 
 _SHOWN = {
-    "precision": "{}",
     "protocol.masks": "masks {}",
     "protocol.mask_threshold": "anomalous where mask > {}",
     "protocol.metrics_mode": "{} metrics",
@@ -22,7 +21,8 @@ _SHOWN = {
 def footer(columns: Sequence[ColumnCells]) -> str:
     """Return commits, days of measuring, number of cells and protocol in one line."""
     cells = [cell for column in columns for cell in column.cells]
-    parts = [_commits(cells), _days(cells), f"{len(cells)} cells", *_protocol(cells), *_datasets(cells)]
+    parts = [_commits(cells), _days(cells), f"{len(cells)} cells", *_precisions(columns), *_protocol(cells)]
+    parts += _datasets(cells)
     return "; ".join((*parts, *_sources(columns)))
 
 
@@ -37,6 +37,27 @@ def _commits(cells: Sequence[Cell]) -> str:
 def _days(cells: Sequence[Cell]) -> str:
     days = sorted({str(cell["provenance"].get("started", "unknown"))[:10] for cell in cells})
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _precisions(columns: Sequence[ColumnCells]) -> list[str]:
+    """Say what was computed in which precision, and how far lower ones were measured to move a number."""
+    lower, labels = dict[tuple[str, bool], list[str]](), [column.label for column in columns]
+    drifts: list[float] = []
+    for column in columns:
+        for cell in column.cells:
+            config, drift = cell["config"], cell["provenance"].get("drift")
+            if config["precision"] != "float32":
+                group = lower.setdefault((config["precision"], "precision_of" in config), [])
+                group += [column.label] if column.label not in group else []
+                drifts += [drift["points"]] if drift else []
+    said = [
+        f"{'encoders' if of_encoder else 'all'} of {', '.join(group)} in {precision}"
+        for (precision, of_encoder), group in lower.items()
+    ]
+    if drifts:
+        said.append(f"which moved no number of their small models by more than {max(drifts):.2g} points")
+    whole = {label for group in lower.values() for label in group} >= {*labels}
+    return [", ".join([*said, *([] if whole else ["float32" if not said else "all else float32"])])]
 
 
 def _protocol(cells: Sequence[Cell]) -> list[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bench.run.library import Digest, Library
 from bench.run.plan import Permissions, Plan, Settings
-from bench.run.planner import Digest, Library, make_plan
+from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellStore
 from bench.study.job import TrainJob, differences, make_job
@@ -39,8 +40,8 @@ class CrossPlan:
         ]
         return "\n".join(lines + [f"  to train: {job}" for job in missing])
 
-    def evaluation(self, store: CellStore, library: Library, settings: Settings) -> Plan:
-        """Return the plan of all cells. The diagonal is run too, marked as seen."""
+    def evaluation(self, store: CellStore, library: Library, settings: Settings, device: str = "cpu") -> Plan:
+        """Return the plan of all cells on a device of this type; the diagonal is run too, marked as seen."""
         plans = [
             make_plan(
                 [job.request],
@@ -51,6 +52,7 @@ class CrossPlan:
                 settings=settings,
                 source=job.source,
                 allow=Permissions(seen=True, partial=True),
+                device=device,
             )
             for job in self.jobs
         ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.run.planner import Library
+from bench.run.library import Library
 from bench.run.protocol import MethodRequest
 from bench.store.trained import Trained, read_trained
 from datasets.samples import ClassData, Folder, Sample

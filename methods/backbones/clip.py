@@ -247,9 +247,9 @@ def vision_blocks(model: open_clip.CLIP) -> list[ResidualAttentionBlock]:
 def embed_image(model: open_clip.CLIP, images: Tensor, positions: Tensor) -> Tensor:
     """Return what enters the first block, ln_pre applied: (B, 1 + N, W), class token first, rows first."""
     visual = model.visual
-    patches = visual.conv1(images).flatten(2).mT
-    classes = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-    return visual.ln_pre(torch.cat([classes, patches], dim=1) + positions.to(patches.dtype))
+    patches = visual.conv1(images).flatten(2).mT.to(positions.dtype)  # the residual stream is never halved
+    classes = visual.class_embedding.expand(len(patches), 1, -1)
+    return visual.ln_pre(torch.cat([classes, patches], dim=1) + positions)
 
 
 def project(model: open_clip.CLIP, tokens: Tensor, *, norm: bool = True) -> Tensor:

@@ -59,6 +59,7 @@ def plan_for(tmp_path: Path, data: Path) -> Planner:
         overrides: dict[str, str] | None = None,
         source: str | None = None,
         force: bool = False,
+        device: str = "cpu",
         allow: Permissions | None = None,
         save_maps: bool = False,
         **settings: object,
@@ -74,6 +75,7 @@ def plan_for(tmp_path: Path, data: Path) -> Planner:
             allow=allow,
             force=force,
             save_maps=save_maps,
+            device=device,
         )
 
     return plan

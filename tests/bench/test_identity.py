@@ -12,9 +12,10 @@ from PIL import Image
 import metrics
 from bench.demo.untrained import write_untrained
 from bench.run.features import FeatureCache, features_key
+from bench.run.library import Library
 from bench.run.machine import Machine
 from bench.run.plan import Plan, Settings
-from bench.run.planner import Library, make_plan
+from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest, parse_methods
 from bench.store.cells import CellStore
 from bench.store.digests import sha256
@@ -160,8 +161,9 @@ class Frozen(ZeroShotDetector):
 def key(method: str = "frozen", precision: str = "float32", device: str = "cpu", **changes: Any) -> str:
     model = Frozen(**changes.pop("options", {}))
     model.version = changes.pop("version", 1)  # type: ignore[misc]
+    model.encoder_precision = precision
     weights = {"clip": "ab", "text": "cd", **changes}
-    found = features_key(model, method, weights, precision, torch.device(device))
+    found = features_key(model, method, weights, torch.device(device))
     assert found is not None
     return found
 
@@ -192,7 +194,7 @@ def test_features_that_depend_on_what_is_learned_have_no_key() -> None:
     class Prompted(Frozen):
         encoder_options = None
 
-    assert features_key(Prompted(), "prompted", {}, "float32", CPU) is None
+    assert features_key(Prompted(), "prompted", {}, CPU) is None
 
 
 def test_a_full_cache_keeps_to_its_limit_in_bytes(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from bench.demo.untrained import write_untrained
 from bench.errors import BenchError
 from bench.run.execute import execute
 from bench.run.features import FeatureCache
+from bench.run.library import Library
 from bench.run.machine import Machine
 from bench.run.plan import Permissions, Settings
-from bench.run.planner import Library
 from bench.run.protocol import MethodRequest, parse_methods
 from bench.store.cells import CellStore
 from bench.store.digests import sha256

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.cli import main
-from bench.run.planner import how_to_get
+from bench.run.library import how_to_get
 from bench.run.protocol import MethodRequest
 from methods import weights
 from methods.backbones import mini

@@ -33,6 +33,25 @@ def test_other_precision_or_options_get_columns_of_their_own(make_dataset: Make)
     assert labels(build(cells)) == ["M (sigma=4.0)", "M (sigma=0.0)"]
 
 
+def test_lower_precision_alone_is_the_method_and_beside_float32_a_column_of_its_own(
+    make_dataset: Make,
+) -> None:
+    of_encoder = {"config__precision": "bfloat16", "config__precision_of": "encoder"}
+    lower = make_dataset("m", "visa", 0.7, **of_encoder)
+    (column,) = fill_columns(choose(lower))
+    assert (column.label, column.as_published) == ("M", True)
+    assert "; encoders of M in bfloat16; " in build(lower).footer
+    both = build([*lower, *make_dataset("m", "btad", 0.9), *make_dataset("n", "btad", 0.9)])
+    assert labels(both) == ["M (precision=bfloat16)", "M (precision=float32)", "N"]
+    assert "; encoders of M (precision=bfloat16) in bfloat16, all else float32; " in both.footer
+    assert all(column.as_published for column in fill_columns(choose(lower + make_dataset("m", "btad", 0.9))))
+    throughout = make_dataset("m", "visa", 0.6, preset="bfloat16", config__precision="bfloat16")
+    table = build([*lower, *throughout])
+    assert labels(table) == ["M", "M (bfloat16)"]
+    assert "; encoders of M in bfloat16, all of M (bfloat16) in bfloat16; " in table.footer
+    assert "; float32; " in build(make_dataset("m", "visa", 0.9)).footer
+
+
 def test_options_may_follow_the_target(make_dataset: Make) -> None:
     cells = [*make_dataset("m", "visa", 0.9), *make_dataset("m", "isic", 0.8, config__options__sigma=8.0)]
     assert labels(build(cells)) == ["M"]

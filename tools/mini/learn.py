@@ -9,8 +9,8 @@ import torch
 
 from bench.demo.demo import Demo, demo_requests
 from bench.demo.standin import stand_in_folders
+from bench.run.library import Library
 from bench.run.machine import Machine
-from bench.run.planner import Library
 from bench.run.protocol import MethodRequest, chosen_source
 from bench.store.digests import DigestCache
 from bench.study.job import TrainJob, make_job

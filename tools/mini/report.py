@@ -15,8 +15,9 @@ import torch
 from bench.demo.demo import HEADLINE, demo_requests
 from bench.demo.standin import stand_in_folders
 from bench.run.execute import execute
+from bench.run.library import Library
 from bench.run.machine import Machine
-from bench.run.planner import Library, make_plan
+from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
