@@ -48,10 +48,17 @@ class _Findings:
 _chosen: tuple[Path, ...] | None = None
 
 
-def use_folders(folders: Sequence[Path] | None) -> None:
+def use_folders(others: Sequence[Path] | None) -> None:
     """Look for methods in these folders too; None: in those of ZSAD_METHODS."""
     global _chosen  # noqa: PLW0603 (what the process was asked to look in, like an import path)
-    _chosen = None if folders is None else tuple(folders)
+    _chosen = None if others is None else tuple(others)
+
+
+def folders() -> tuple[Path, ...]:
+    """Return the folders that are looked in beside this one."""
+    if _chosen is not None:
+        return _chosen
+    return tuple(Path(each) for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each)
 
 
 def keys() -> tuple[str, ...]:
@@ -124,15 +131,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _findings() -> _Findings:
-    if _chosen is not None:
-        return _scan(_HERE, _chosen)
-    return _scan(_HERE, tuple(Path(each) for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each))
+    return _scan(_HERE, folders())
 
 
 @cache
-def _scan(here: Path, folders: tuple[Path, ...]) -> _Findings:
+def _scan(here: Path, others: tuple[Path, ...]) -> _Findings:
     packages = {"methods": here}
-    for folder in dict.fromkeys(each.resolve() for each in folders):
+    for folder in dict.fromkeys(each.resolve() for each in others):
         if not folder.is_dir():
             raise MethodError(f"no such folder of methods: {folder}; see --methods-path and {VARIABLE}")
         package = f"zsad_methods_{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"

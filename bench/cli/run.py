@@ -17,9 +17,12 @@ from bench.cli.common import (
     open_methods,
     parse_source,
 )
-from bench.cli.machine import add_machine, machine_of
+from bench.cli.machine import add_engine, add_machine, engine_of, machine_of
 from bench.cli.progress import on_terminal, progress
 from bench.errors import BenchError
+from bench.run.cost import Rates, forecast
+from bench.run.engines.cells import execute_on
+from bench.run.engines.driver import Engine
 from bench.run.execute import Listener, Outcome, execute
 from bench.run.machine import Machine
 from bench.run.plan import Job, Permissions, Plan, Settings, Task, summary
@@ -35,6 +38,7 @@ EXAMPLES = """\
   run_bench.py run --methods tipsomaly:no-local-evidence --datasets mvtec visa
   run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
   run_bench.py run --methods winclip --datasets path/to/my/folder
+  run_bench.py run --methods all --datasets all --device cuda:0,cuda:1
   run_bench.py run --methods all --datasets all --shard 2/8
   run_bench.py run --methods all --datasets all --save-maps --dry-run"""
 
@@ -60,6 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     number.add_argument("--aupro-flavour", choices=("numpy1", "numpy2"), default="numpy1")
     number.add_argument("--limit", type=int, metavar="N", help="at most N images a class; marked partial")
     add_machine(parser, cache=0.0)
+    add_engine(parser, collect=True)
     run = parser.add_argument_group("the run")
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     run.add_argument("--force", action="store_true", help="compute cells that are here already again")
@@ -86,7 +91,7 @@ def main(parsed: argparse.Namespace) -> int:
     if not 0 <= parsed.mask_threshold < 255:
         raise BenchError(f"--mask-threshold {parsed.mask_threshold}: a grey value from 0 to 254")
     digest = DigestCache()
-    machine = machine_of(parsed, digest)
+    machine, engine = machine_of(parsed, digest), engine_of(parsed)
     store = cell_store(parsed.results)
     requests, all_open = open_methods(parsed, parsed.methods)
     folders, unopened = open_folders(parsed)
@@ -119,8 +124,9 @@ def main(parsed: argparse.Namespace) -> int:
         print(f"image metrics recomputed in {remetric(plan.done, store)} cells")
         return 0
     if parsed.dry_run:
+        print("\n".join(f"  {line}" for line in forecast(plan, Rates.of(plan, store))))
         return 0 if all_open and not (plan.refused or unopened) else 1
-    outcome = run_with_progress(plan, store, machine)
+    outcome = run_with_progress(plan, store, machine, engine)
     complete = all_open and not (outcome.failed or plan.refused or unopened)
     print(
         f"{len(outcome.finished)} cells written to {store.root}, {len(plan.done)} were there, "
@@ -137,8 +143,10 @@ def _shard(text: str) -> tuple[int, int]:
     return index, count
 
 
-def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome:
-    """Execute the plan with a progress bar on a terminal and lines elsewhere."""
+def run_with_progress(
+    plan: Plan, store: CellStore, machine: Machine, engine: Engine | None = None
+) -> Outcome:
+    """Execute the plan, here or on an engine, with a progress bar on a terminal and lines elsewhere."""
     if not plan.tasks and not plan.lacking:
         return Outcome()
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -147,6 +155,8 @@ def run_with_progress(plan: Plan, store: CellStore, machine: Machine) -> Outcome
         if slow_here(precision, machine.device.type, torch.cpu.get_capabilities()):
             print(f"note: this CPU has no instructions for {precision}: slower than float32", file=sys.stderr)
     with _Progress(total=plan.n_images) as listener:
+        if engine is not None:
+            return execute_on(engine, plan, store, machine, listener, listener.engine)
         return execute(plan, store, replace(machine, note=listener.note), listener)
 
 
@@ -180,6 +190,9 @@ class _Progress(Listener):
         if line not in self._said:  # every method would say so
             self._bar.write(line, file=sys.stderr)
         self._said.add(line)
+
+    def engine(self, text: str) -> None:
+        self._bar.write(f"note: {text}", file=sys.stderr)
 
     def failure(self, cell: CellId, reason: str) -> None:
         self._bar.write(f"failed: {cell}: {reason}", file=sys.stderr)

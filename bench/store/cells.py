@@ -99,6 +99,10 @@ class CellStore:
         folder = self.root.joinpath(*(_safe(part) for part in (method, source or "none", dataset)))
         yield from CellStore(folder)
 
+    def of_method(self, method: str) -> Iterator[Cell]:
+        """Yield the finished cells of a method."""
+        yield from CellStore(self.root / _safe(method))
+
     def write(self, cell: CellId, content: Mapping[str, Any]) -> Path:
         """Write the finished cell whole and drop the record of an earlier failure."""
         path = self.path(cell)

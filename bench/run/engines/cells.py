@@ -1,0 +1,180 @@
+"""A plan of cells on several workers: the same units, worker and cells as in one process."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.run.cost import Rates
+from bench.run.engines.driver import Engine
+from bench.run.engines.remote import Link, RefusedError, Site
+from bench.run.engines.schedule import Item
+from bench.run.execute import Listener, Outcome, complete_cells
+from bench.run.machine import Machine
+from bench.run.plan import Job, Plan, Task, Unit
+from bench.run.worker import Worker
+from bench.store.cells import CellId, CellStore
+from methods import registry
+
+
+def execute_on(
+    engine: Engine,
+    plan: Plan,
+    store: CellStore,
+    machine: Machine,
+    listener: Listener,
+    remark: Callable[[str], None],
+) -> Outcome:
+    """Compute the plan's tasks on the engine's workers, which are like `machine`; what fails is recorded.
+
+    Workers write cells to the store's folder, or send them here if the engine collects. `remark` is told
+    what becomes of nodes and workers.
+    """
+    complete_cells(plan, store)
+    units, records = plan.units(), _CellRecords(plan, store, listener, remark)
+    items = items_of(units, Rates.of(plan, store), machine.device.type)
+    if items:
+        parcel = units, None if engine.collect else store.root
+        engine.run(CellPerformer, parcel, items, machine, records, store.root)
+    return records.outcome
+
+
+def items_of(units: tuple[Unit, ...], rates: Rates, device: str) -> list[Item]:
+    """Return the units as the driver schedules them, with what they cost by the rates of past cells."""
+    return [
+        Item(
+            index,
+            {task.cell.key for task in unit.tasks},
+            sum(rates.weight(task, device) for task in unit.tasks),
+            tuple(repr(replace(job, tasks=())) for job in unit.jobs),
+        )
+        for index, unit in enumerate(units)
+    ]
+
+
+class _CellRecords:
+    def __init__(
+        self, plan: Plan, store: CellStore, listener: Listener, remark: Callable[[str], None]
+    ) -> None:
+        self.outcome, self.remark = Outcome(), remark
+        self._tasks = {task.cell.key: task for task in plan.tasks}
+        self._store, self._listener = store, listener
+
+    def written(self, key: str, content: Any) -> None:
+        cell = self._tasks[key].cell
+        if content is not None:
+            self._store.write(cell, content)
+        self.outcome.finished.append(cell)
+
+    def failed(self, key: str, reason: str, trace: str | None) -> None:
+        cell = self._tasks[key].cell
+        if trace is not None:
+            self._store.fail(cell, reason, trace)
+        self.outcome.failed.append((cell, reason))
+        self._listener.failure(cell, reason)
+
+    def event(self, name: str, *told: Any) -> None:
+        match name:
+            case "task":
+                self._listener.task(self._tasks[told[0]])
+            case "images":
+                self._listener.images(told[0])
+            case "remark":
+                self._listener.remark(self._tasks[told[0]].cell, told[1])
+
+
+class CellPerformer:
+    """Computes units of a plan in a worker's process."""
+
+    def __init__(self, site: Site, link: Link) -> None:
+        """Write to the store that the site's units come with, or send cells where there is none."""
+        self._units, root = site.units
+        self._site = site
+        store = _SharedStore(root, link) if root is not None else _SentStore(link)
+        store.ensure_writable()
+        self._worker = Worker(store, site.machine, _Relay(link))
+
+    def run(self, index: int, keys: frozenset[str]) -> None:
+        """Compute those cells of a unit; raises `RefusedError` where files differ from the plan's."""
+        unit = only(self._units[index], keys)
+        for job in unit.jobs:
+            for task in job.tasks:
+                self._compare(job, task)
+        self._worker.run(unit)
+
+    def settle(self) -> None:
+        """Have all cells so far written."""
+        self._worker.settle()
+
+    def _compare(self, job: Job, task: Task) -> None:
+        config = task.cell.config
+        self._site.compare((path, config["weights"][role]) for role, path in job.files.items())
+        if registry.file_digest(job.request.key) != config.get("method_file"):
+            raise RefusedError(f"the method {job.request.key} is another file than the one planned with")
+        try:
+            same = task.data.fingerprint(self._site.digest) == config["data"]
+        except OSError as error:
+            raise RefusedError(f"{task.folder.root}: {error}") from error
+        if not same:
+            raise RefusedError(
+                f"files of {task.cell.class_key} in {task.folder.root} are not those planned with"
+            )
+
+
+def only(unit: Unit, keys: frozenset[str]) -> Unit:
+    """Return the part of a unit whose cells have these keys."""
+    jobs = (
+        replace(job, tasks=tuple(task for task in job.tasks if task.cell.key in keys)) for job in unit.jobs
+    )
+    return replace(unit, jobs=tuple(job for job in jobs if job.tasks))
+
+
+class _Relay(Listener):
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def images(self, count: int) -> None:
+        self._link.images(count)
+
+    def task(self, task: Task) -> None:
+        self._link.event("task", task.cell.key)
+
+    def remark(self, cell: CellId, text: str) -> None:
+        self._link.event("remark", cell.key, text)
+
+
+class _SharedStore(CellStore):
+    """Writes cells where everybody sees them, and tells the driver that it did."""
+
+    def __init__(self, root: Path, link: Link) -> None:
+        super().__init__(root)
+        self._link = link
+
+    def write(self, cell: CellId, content: Mapping[str, Any]) -> Path:
+        path = super().write(cell, content)
+        self._link.written(cell.key)
+        return path
+
+    def fail(self, cell: CellId, reason: str, trace: str) -> Path:
+        path = super().fail(cell, reason, trace)
+        self._link.failed(cell.key, reason, None)
+        return path
+
+
+class _SentStore(CellStore):
+    """Sends cells to the driver."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(Path())
+        self._link = link
+
+    def ensure_writable(self) -> None:
+        pass
+
+    def write(self, cell: CellId, content: Mapping[str, Any]) -> Path:
+        self._link.written(cell.key, dict(content))
+        return self.path(cell)
+
+    def fail(self, cell: CellId, reason: str, trace: str) -> Path:
+        self._link.failed(cell.key, reason, trace)
+        return self.path(cell)
