@@ -90,6 +90,10 @@ def main(parsed: argparse.Namespace) -> int:
         raise BenchError(f"--limit {parsed.limit}: must be at least 1")
     if not 0 <= parsed.mask_threshold < 255:
         raise BenchError(f"--mask-threshold {parsed.mask_threshold}: a grey value from 0 to 254")
+    if parsed.save_maps and parsed.collect:
+        raise BenchError(
+            "--save-maps keeps maps beside the cells, in a folder that all nodes share: no --collect"
+        )
     digest = DigestCache()
     machine, engine = machine_of(parsed, digest), engine_of(parsed)
     store = cell_store(parsed.results)

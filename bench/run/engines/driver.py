@@ -146,7 +146,7 @@ class Driver:
             return
         live = sum(other.state in ("idle", "busy") for other in self._slots.values())
         item = self._schedule.next(slot.node, slot.loaded, live)
-        alone = any(each.deaths for each in (item, *slot.at_work) if each)
+        alone = any(each.alone for each in (item, *slot.at_work) if each)
         if slot.at_work and (item is None or alone):
             self._pool.tell(name, ("settle",))
         elif item is not None:
@@ -196,17 +196,18 @@ class Driver:
 
     def _died(self, name: str, slot: _Slot, reason: str, node_lost: bool) -> None:
         self._say(f"a worker on {slot.node or name} ended: {reason}; its units are done by another")
-        for item in slot.at_work:
-            deaths = item.deaths + (not node_lost)
+        for place, item in enumerate(reversed(slot.at_work)):
+            if node_lost:
+                self._schedule.add(item)
+                continue
+            deaths = item.deaths + (place == 0)  # those before the last were only being written
             for key in sorted(item.open):
                 if deaths >= _MOST_DEATHS:
-                    text = f"it ended its worker {_MOST_DEATHS} times, the last time so: {reason}"
+                    text = f"its worker ended {_MOST_DEATHS} times over it, the last time so: {reason}"
                     self._records.failed(key, text, "")
                     self._open.discard(key)
-                elif deaths:
-                    self._schedule.add(replace(item, open={key}, deaths=deaths))
-            if not deaths:
-                self._schedule.add(item)
+                else:
+                    self._schedule.add(replace(item, open={key}, deaths=deaths, alone=True))
         slot.at_work = []
         if slot.state == "starting" and slot.starts >= _MOST_STARTS and not node_lost:
             self._broken[name] = reason

@@ -21,8 +21,9 @@ class Item:
     models: Hashable
     """What has to be loaded for it."""
     deaths: int = 0
-    """Workers that died over it. After the first it is computed alone, so that a second tells whose fault
-    it was."""
+    """Workers that ended while it was computed."""
+    alone: bool = False
+    """Whether its worker may do nothing else beside it: after a death, so that the next tells whose it is."""
     refused: dict[str, str] = field(default_factory=dict)
     """Node -> why the unit cannot be computed there."""
 
@@ -54,6 +55,8 @@ class Schedule:
             return None
         longest = fitting[0]
         share = sum(item.cost for item in fitting) / max(workers, 1)
+        if longest.models == loaded:
+            return longest
         at_hand = (item for item in fitting if item.models == loaded)
         return next((item for item in at_hand if item.cost + longest.cost <= share), longest)
 

@@ -1,0 +1,47 @@
+"""The small dataset and planner of the other tests of the bench, and a method that may end its process."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.store.cells import CellStore
+from methods import registry
+from tests.bench.conftest import data, plan_for
+
+__all__ = ["data", "plan_for"]
+
+FRAGILE = """
+import os, signal, time
+from pathlib import Path
+from methods.chance import Chance
+class Fragile(Chance):
+    title = "Fragile"
+    def forward(self, images, prompts):
+        trouble = Path(__file__).parent / prompts[0]  # how often the class ends its worker, as dots
+        time.sleep(float(os.environ.get("FRAGILE_SECONDS", 0)))
+        if trouble.exists() and (dots := trouble.read_text()):
+            trouble.write_text(dots[1:])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(images, prompts)
+"""
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Path:
+    """Return a folder with the method `fragile`; the file of a class's name there says how often it kills."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "fragile.py").write_text(FRAGILE)
+    registry.use_folders([folder])
+    return folder
+
+
+def numbers(root: Path) -> dict[str, dict[str, Any]]:
+    """Return all finished cells by name, without what differs from run to run."""
+    return {
+        f"{cell['method']}/{cell['class']}.{cell['key']}": {
+            name: value for name, value in cell.items() if name not in ("timing", "provenance")
+        }
+        for cell in CellStore(root)
+    }
