@@ -157,7 +157,7 @@ def frame(results_dir: Path) -> pd.DataFrame:
         row
         for cell in read(CellStore(Path(results_dir) / "runs"), scores=False)
         if not cell.get("gone")
-        for row in _rows(cell)
+        for row in numbers_of(cell)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -170,7 +170,8 @@ COLUMNS = (
 )
 
 
-def _rows(cell: Cell) -> Iterator[dict[str, Any]]:
+def numbers_of(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the cell's rows of the data frame, as mappings of `COLUMNS`."""
     same = ("method", "title", "setting", "protocol_source", "dataset_title", "target", "domain", "class")
     of_cell = {name: cell[name] for name in same} | {
         **trace(cell)._asdict(),

@@ -23,6 +23,7 @@ VERBS = {
     "run": "measure methods on datasets",
     "table": "print the paper's table and others from finished cells",
     "report": "write the results page: tables, charts and where each number comes from",
+    "export": "send finished cells to Weights & Biases or MLflow",
     "predict": "score pictures of your own",
     "train": "train prompts or projections on a source",
     "cross": "train on some datasets, test on others: the generalisation matrix",

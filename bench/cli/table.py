@@ -12,7 +12,6 @@ from bench.show.published import DEFAULT, available
 
 EXAMPLES = """\
   run_bench.py table                                    aligned columns on a terminal, Markdown in a pipe
-  run_bench.py table --format text | less -S
   run_bench.py table --layout paper --out table1.tex    or .md, .txt, .csv, .json, .parquet
   run_bench.py table --layout per-class --methods tipsomaly --datasets mvtec
   run_bench.py table --layout methods --methods tipsomaly

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.errors import BenchError
+from bench.results import Trace
 from bench.show.model import UNDEFINED, Table, Value
 
 FIELDS = (
@@ -88,15 +89,16 @@ def _row(table: Table, value: Value) -> dict[str, Any]:
         "flags": "undefined" if value.number is None else " ".join(sorted(value.marks)),
         "exact": _exact(value),
         **dict(zip(("low", "high"), value.interval or (None, None), strict=True)),
-        **_origin(value),
+        **origin(value.traces),
     }
 
 
-def _origin(value: Value) -> dict[str, str]:
-    """Return where a number comes from, what is the same in all its cells once; empty for published ones."""
-    if not value.traces:
+def origin(traces: Iterable[Trace]) -> dict[str, str]:
+    """Return where a number comes from, what is the same in all its cells once; empty without cells."""
+    found = [*traces]
+    if not found:
         return {}
-    datasets, data, weights, commits, keys = map(_sorted, zip(*value.traces, strict=True))
+    datasets, data, weights, commits, keys = map(_sorted, zip(*found, strict=True))
     return {
         "dataset_key": " ".join(datasets),
         "data": data[0] if len(data) == 1 else hashlib.sha256("\n".join(data).encode()).hexdigest(),
@@ -154,5 +156,5 @@ def _value(value: Value) -> dict[str, Any]:
         "rank": value.rank,
         "marks": sorted(value.marks),
         **({"interval": value.interval} if value.interval else {}),
-        **_origin(value),
+        **origin(value.traces),
     }

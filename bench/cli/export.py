@@ -1,0 +1,60 @@
+"""Send finished cells to an experiment tracker: a run for each method's column, with settings and numbers."""
+
+import argparse
+from pathlib import Path
+
+from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.errors import BenchError
+from bench.results import read
+from bench.show.export import runs
+from bench.show.trackers import to_mlflow, to_wandb
+
+EXAMPLES = """\
+  run_bench.py export wandb --project zsad
+  run_bench.py export wandb --offline --to exported     then: wandb sync exported/wandb/offline-run-*
+  run_bench.py export mlflow --to sqlite:///mlflow.db   then: mlflow ui --backend-store-uri sqlite:///mlflow.db
+  run_bench.py export mlflow --to http://localhost:5000 --methods tipsomaly --datasets mvtec"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("tracker", choices=("wandb", "mlflow"), help="each needs the extra of its name")
+    parser.add_argument(
+        "--project", default="zsad-bench", metavar="NAME", help="or MLflow's experiment; default: %(default)s"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="PLACE",
+        help="folder for wandb's files, or MLflow's database or server (default: as the tracker has it)",
+    )
+    parser.add_argument("--offline", action="store_true", help="wandb: write files only, to be synced later")
+    parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods (default: all)")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="datasets (default: all)")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only cells with this setting"
+    )
+    parser.add_argument(
+        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
+    )
+    add_roots(parser, "results")
+
+
+def main(parsed: argparse.Namespace) -> int:
+    """Run the verb; returns the exit code."""
+    if parsed.offline and parsed.tracker != "wandb":
+        raise BenchError("--offline goes with wandb; MLflow writes files with --to sqlite:///mlflow.db")
+    cells = read(cell_store(parsed.results), scores=False)
+    chosen = runs(
+        cells,
+        methods=parsed.methods,
+        datasets=cell_dataset_keys(parsed.datasets, cells),
+        where=parse_pairs(parsed.where, "--where"),
+        latest=parsed.latest,
+    )
+    if parsed.tracker == "wandb":
+        folder = Path(parsed.to) if parsed.to else None
+        done = to_wandb(chosen, parsed.project, folder, offline=parsed.offline)
+    else:
+        done = to_mlflow(chosen, parsed.project, parsed.to)
+    print("\n".join(done))
+    return 0
