@@ -27,7 +27,7 @@ VERBS = {
     "predict": "score pictures of your own",
     "train": "train prompts or projections on a source",
     "cross": "train on some datasets, test on others: the generalisation matrix",
-    "compare": "compare two methods on the same images, with confidence intervals",
+    "compare": "compare methods on the same images: intervals, p-values, average ranks",
     "try": "check that a method keeps the contract",
 }
 """Verb -> what it does; the modules are imported only when used, because most need torch."""

@@ -1,26 +1,46 @@
-"""Compare two methods image by image: differences of their image metrics, with 95% intervals."""
+"""Compare methods image by image: differences of their metrics with 95% intervals and p-values, or their
+average ranks over datasets. docs/studies.md says what is resampled, tested and corrected."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
-from bench.cli.tables import add_format, print_table
+from bench.cli.tables import add_format, print_or_write
+from bench.errors import BenchError
 from bench.results import read
-from bench.study.compare import compare
+from bench.show.figures.critical import draw
+from bench.store.atomic import write_atomically
+from bench.study.bootstrap import METRICS
+from bench.study.compare import CORRECTIONS, compare
+from bench.study.ranks import ranks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLES = """\
   run_bench.py compare --methods tipsomaly winclip --datasets industrial
-  run_bench.py compare --methods tipsomaly tipsomaly:no-local-evidence
-  run_bench.py compare --methods tipsomaly vand --datasets mvtec visa --where source=btad"""
+  run_bench.py compare --methods tipsomaly vand winclip                      all pairs, Holm
+  run_bench.py compare --methods vand winclip --against tipsomaly --metrics image_auroc
+  run_bench.py compare --methods tipsomaly tipsomaly:no-local-evidence --out table.tex     or .csv
+  run_bench.py compare --methods tipsomaly vand --datasets mvtec visa --where source=btad
+  run_bench.py compare --methods tipsomaly vand winclip --ranks --metrics pixel_aupro --figure cd.pdf"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "--methods", nargs=2, required=True, metavar=("A", "B"), help="keys or key:preset, as in table"
+        "--methods",
+        nargs="+",
+        required=True,
+        metavar="M",
+        help="keys or key:preset, as in table; all pairs are compared",
     )
+    parser.add_argument("--against", metavar="M", help="a control: all others against this one alone")
     parser.add_argument(
-        "--datasets", nargs="+", default=[], metavar="D", help="default: all that both have cells of"
+        "--datasets", nargs="+", default=[], metavar="D", help="default: all that every method has cells of"
     )
+    parser.add_argument("--metrics", nargs="+", default=METRICS, metavar="KEY", help="default: image level")
     parser.add_argument(
         "--where",
         action="append",
@@ -31,23 +51,66 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
     )
-    add_format(parser)
-    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--correction",
+        choices=CORRECTIONS,
+        default="holm",
+        help="of p-values and intervals for several comparisons; default: %(default)s",
+    )
+    parser.add_argument(
+        "--resamples", type=int, metavar="N", help="default: 2000, more for more than five comparisons"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
+    parser.add_argument(
+        "--ranks", action="store_true", help="average ranks over datasets instead, of three methods or more"
+    )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="with --ranks: the critical-difference diagram, as PDF or PNG",
+    )
+    add_format(parser, out=True)
     add_roots(parser, "results")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
+    if parsed.figure and not parsed.ranks:
+        raise BenchError("--figure goes with --ranks")
     cells = read(cell_store(parsed.results))
-    table = compare(
-        cells,
-        *parsed.methods,
-        datasets=cell_dataset_keys(parsed.datasets, cells),
-        where=parse_pairs(parsed.where, "--where"),
-        latest=parsed.latest,
-        resamples=parsed.resamples,
-        seed=parsed.seed,
-    )
-    print_table(table, parsed.format)
+    wanted = {
+        "against": parsed.against,
+        "datasets": cell_dataset_keys(parsed.datasets, cells),
+        "where": parse_pairs(parsed.where, "--where"),
+        "latest": parsed.latest,
+        "metrics": parsed.metrics,
+    }
+    if parsed.ranks:
+        found = ranks(cells, parsed.methods, **wanted)
+        table = found.table
+    else:
+        table = compare(
+            cells,
+            parsed.methods,
+            **wanted,
+            correction=parsed.correction,
+            resamples=parsed.resamples,
+            seed=parsed.seed,
+        )
+    print_or_write(table, parsed.format, parsed.out)
+    if parsed.figure:
+        print(f"wrote {_write(draw(found.diagrams), parsed.figure)}")
     return 0
+
+
+def _write(figure: "Figure", path: Path) -> Path:
+    """Write the figure, in the format of the path's suffix, with its fonts embedded as text."""
+    from matplotlib import rc_context  # noqa: PLC0415 (only who draws waits for it)
+
+    form = path.suffix.removeprefix(".").lower()
+    if form not in figure.canvas.get_supported_filetypes():
+        raise BenchError(f"--figure {path}: name a file that ends in .pdf, .png or .svg")
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
+        write_atomically(path, lambda place: figure.savefig(place, format=form, dpi=200), "--figure")
+    return path

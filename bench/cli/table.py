@@ -1,13 +1,11 @@
 """Print tables of finished cells, or of published numbers."""
 
 import argparse
-from pathlib import Path
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
-from bench.cli.tables import add_format, print_table
-from bench.errors import BenchError
+from bench.cli.tables import add_format, print_or_write
 from bench.results import read
-from bench.show import AUPRO, FILES, LAYOUTS, build, build_published, write_table
+from bench.show import AUPRO, LAYOUTS, build, build_published
 from bench.show.published import DEFAULT, available
 
 EXAMPLES = """\
@@ -19,14 +17,11 @@ EXAMPLES = """\
   run_bench.py table --against published
   run_bench.py table --published tipsomaly_paper"""
 
-_SUFFIXES = {".tex": "latex", ".txt": "text", ".csv": "csv", ".json": "json", ".parquet": "parquet"}
-"""What a file is written as without `--format`; else as Markdown."""
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--layout", choices=LAYOUTS, default="paper")
-    add_format(parser, *FILES)
+    add_format(parser, out=True)
     parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="columns and their order")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="rows (default: all)")
     parser.add_argument(
@@ -51,7 +46,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"ours beside theirs: published (= {DEFAULT}), {', '.join(available())}, or a CSV",
     )
     parser.add_argument("--published", metavar="PAPER", help="the paper's own numbers in our layout")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
     add_roots(parser, "results")
 
 
@@ -72,13 +66,7 @@ def main(parsed: argparse.Namespace) -> int:
             metrics=parsed.metrics,
             aupro=parsed.aupro,
         )
-    if parsed.out is None:
-        if parsed.format in FILES:
-            raise BenchError(f"--format {parsed.format} is not for printing: name a file with --out")
-        print_table(table, parsed.format)
-    else:
-        form = parsed.format or _SUFFIXES.get(parsed.out.suffix, "md")
-        print(f"wrote {write_table(table, form, parsed.out, '--out')}")
+    print_or_write(table, parsed.format, parsed.out)
     return 0
 
 

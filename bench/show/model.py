@@ -83,6 +83,12 @@ class Value:
     """Whether the number is a difference, shown with its sign."""
     interval: tuple[float, float] | None = None
     """Bounds of a difference's 95% interval, fractions of one."""
+    p: float | None = None
+    """A difference's p-value, in [0, 1]."""
+    clear: bool = False
+    """Whether a difference is told from 0 by its test."""
+    is_rank: bool = False
+    """Whether the number is an average rank, 1 or more, and no fraction of one."""
     by_seed: tuple[tuple[str, Fraction], ...] = ()
     """(seed, its own number) where weights were trained here; empty for published ones."""
     even: bool = True
@@ -105,8 +111,10 @@ class Value:
 
     @property
     def shown(self) -> Decimal | None:
-        """The percentage with one decimal."""
-        return None if self.number is None else percent(self.number)
+        """The percentage with one decimal, or the average rank with two."""
+        if self.number is None:
+            return None
+        return round(Decimal(float(self.number)), 2) if self.is_rank else percent(self.number)
 
     @property
     def text(self) -> str:
@@ -115,14 +123,14 @@ class Value:
             return self.gap
         if self.interval is not None:
             low, high = (_signed(percent(Fraction(bound))) for bound in self.interval)
-            return f"{_signed(percent(self.number))} [{low}, {high}]"
+            p = "" if self.p is None else f", {p_text(self.p)}"
+            return f"{_signed(percent(self.number))} [{low}, {high}]{p}"
         return _signed(percent(self.number)) if self.signed else str(self.shown)
 
     @property
     def bold(self) -> bool:
-        """Whether the number is the best of its rivals, or a difference whose interval leaves out 0."""
-        low, high = self.interval or (0, 0)
-        return self.rank == 1 or low > 0 or high < 0
+        """Whether the number is the best of its rivals, or a difference told from 0."""
+        return self.rank == 1 or self.clear
 
     @property
     def symbols(self) -> str:
@@ -138,6 +146,11 @@ class Value:
     def competes(self) -> bool:
         """Whether the number may be ranked."""
         return self.number is not None and not self.signed and all(mark.ranked for mark in self.marks)
+
+
+def p_text(p: float) -> str:
+    """Return a p-value as it is printed."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _signed(shown: Decimal) -> str:
@@ -167,7 +180,8 @@ class Column:
     title: str
     span: str = ""
     setting: str = INDUCTIVE
-    """A rule stands between neighbours of different settings."""
+    group: str = ""
+    """A rule stands between neighbours of different settings or groups."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +217,9 @@ class Table:
     """One line: commits, date, number of cells, protocol."""
 
     def rules(self) -> tuple[bool, ...]:
-        """Whether a rule stands before each column: it parts settings."""
-        settings = [column.setting for column in self.columns]
-        return tuple(left != right for left, right in pairwise([*settings[:1], *settings]))
+        """Whether a rule stands before each column: it parts settings and groups."""
+        kinds = [(column.setting, column.group) for column in self.columns]
+        return tuple(left != right for left, right in pairwise([*kinds[:1], *kinds]))
 
     def values(self) -> Iterator[Value]:
         """Yield every number in reading order."""

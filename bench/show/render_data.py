@@ -15,7 +15,7 @@ from bench.show.model import UNDEFINED, Table, Value
 
 FIELDS = (
     *("paper", "table", "method", "source", "domain", "dataset", "class", "setting", "level", "metric"),
-    *("value", "std", "seeds", "mark", "flags", "exact", "low", "high"),
+    *("value", "std", "seeds", "mark", "flags", "exact", "low", "high", "p"),
     *("dataset_key", "data", "weights", "commit", "cells"),
 )
 _MARKS = {1: "best", 2: "second"}
@@ -27,7 +27,8 @@ def render_csv(table: Table) -> str:
     The columns are those of the published tables and more: `source` where the table tells sources apart,
     `setting` (how much of the test set a score has seen), `value` and `std` (over the `seeds`, whose number
     it is) in percent as shown, `mark` (`best`, `second`), `flags`, `exact`, the fraction at full
-    precision, and `low` and `high`, the bounds of a difference's 95% interval. Where the number comes from
+    precision, and of a difference `low` and `high`, the bounds of its 95% interval, and its `p`. Where the
+    number comes from
     (see `bench.results.Trace`) follows: `dataset_key`, the digests `data` and `weights`, `commit`, and the
     keys of its `cells`, several joined by blanks; `weights` of several by ` | `. Of several classes `data` is
     the SHA-256 of their sorted digests, one a line.
@@ -50,7 +51,7 @@ def render_parquet(table: Table) -> bytes:
     import pandas as pd  # noqa: PLC0415 (a second that the other formats need not wait for)
 
     frame = pd.DataFrame(rows(table), columns=FIELDS)
-    numbers = ["value", "std", "exact", "low", "high"]
+    numbers = ["value", "std", "exact", "low", "high", "p"]
     frame = frame.astype(dict.fromkeys(numbers, "float64") | {"seeds": "Int64"})
     frame.attrs = {"comments": _comments(table)}
     return frame.to_parquet(None, index=False, engine="pyarrow")
@@ -89,6 +90,7 @@ def _row(table: Table, value: Value) -> dict[str, Any]:
         "flags": "undefined" if value.number is None else " ".join(sorted(value.marks)),
         "exact": _exact(value),
         **dict(zip(("low", "high"), value.interval or (None, None), strict=True)),
+        "p": value.p,
         **origin(value.traces),
     }
 
@@ -155,6 +157,6 @@ def _value(value: Value) -> dict[str, Any]:
         "shown": value.text,
         "rank": value.rank,
         "marks": sorted(value.marks),
-        **({"interval": value.interval} if value.interval else {}),
+        **({"interval": value.interval, "p": value.p} if value.interval else {}),
         **origin(value.traces),
     }

@@ -123,11 +123,12 @@ def _gap(text: str) -> str:
 
 
 def _value(value: Value, symbols: str) -> str:
+    heavy = r"\textbf{\boldmath" if value.signed else r"\textbf{"
     text = f"${value.text}$" if value.signed else value.text
     if value.shown is None:
         text = _gap(value.text)
     elif value.bold:
-        text = f"\\textbf{{{text}}}"
+        text = f"{heavy}{text}}}"
     elif value.rank == 2:
         text = f"\\underline{{{text}}}"
     if value.spread is not None:

@@ -80,12 +80,14 @@ def _blocks(table: Table, section: Section, width: int, style: Style) -> Iterato
     block: list[int] = []
     room, spans = 0, [column.span for column in table.columns]
     for place in range(len(columns)):
-        own = broad[len(stubs) + place + sum(rules[: place + 1])]
+        at = len(stubs) + place + sum(rules[: place + 1])
+        own = broad[at] + (broad[at - 1] if rules[place] and block else 0)
         if block and (own > room or spans[place] != spans[block[0]]):
             yield grid(block)
             block = []
         if not block:
             room = width + _GAP - sum(broad[: len(stubs)])
+            own = broad[at]
         block.append(place)
         room -= own
     yield grid(block)

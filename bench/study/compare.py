@@ -1,274 +1,294 @@
-"""Two methods on the same images: differences of the image metrics, with 95% intervals.
+"""Several methods on the same images: differences of their metrics, with intervals and p-values.
 
 A dataset's number is the mean over its classes, the last one the mean over datasets, as in every table.
-The intervals (`bench.study.bootstrap`) cover the choice of test images and nothing else: a method with
-several training seeds enters with the mean of their metrics, in every resample anew.
+Images are resampled within each class (`bench.study.bootstrap`); classes and datasets stay as they are. The
+intervals cover the choice of test images and nothing else: a method with several training seeds enters with
+the mean of their metrics, in every resample anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
-from bench.errors import BenchError
-from bench.results import marks_of, seed_of
-from bench.show.choose import Cell, ColumnCells, choose, fill_columns
-from bench.show.cross import refuse_mixed_worlds
+from bench.errors import BenchError, unknown
+from bench.results import Trace, marks_of, seed_of, trace
+from bench.show.choose import Cell, ColumnCells
 from bench.show.footer import footer
 from bench.show.means import sort_seeds
 from bench.show.model import Column, Row, Section, Subject, Table, Value, metric_title
 from bench.show.notes import headlines
 from bench.show.summary import ORIGIN
 from bench.store.marks import Mark
-from bench.study.bootstrap import METRICS, paired_differences
-from datasets.catalog import CATALOG
-from metrics import image_metrics
+from bench.study import statistics
+from bench.study.bootstrap import METRICS, resampled_metrics
+from bench.study.sides import Sides, Target, labels, on, open_sides, scores
 
-Marks = tuple[frozenset[Mark], frozenset[Mark]]
-"""The marks of either method's cells."""
+CORRECTIONS = ("holm", "none")
 _MEAN = "Mean"
-_RESAMPLED = "{} resamples of the images within class and label, seed {}"
-_BOLD = "bold: the interval leaves out 0; differences are those of the unrounded numbers"
+_LEAST, _EACH = 2000, 400
+"""Resamples: in all, and for each comparison, so that ten lie beyond each end of an interval."""
+_BOLD = "bold: p at most 0.05; differences are those of the unrounded numbers"
+_RESAMPLED = "{} resamples of the images within class and label, seed {}; classes and datasets are fixed"
+_TESTED = {
+    "one": "p: two-sided, from the same resamples as the interval, for this comparison alone",
+    "holm": "p: two-sided, adjusted by Holm for the {} comparisons of a metric in a row; the intervals of "
+    "these cover all at once with 95% (Bonferroni), so that one may reach over 0 where p is below 0.05; "
+    "nothing is adjusted over rows or metrics",
+    "none": "p and intervals are for one comparison each: of {} true zeros in a row, more than 5% may show",
+}
+
+Pair = tuple[int, int]
+Marks = tuple[frozenset[Mark], ...]
+"""The marks of every method's cells."""
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Of a class, a dataset or the mean of several: the methods' metrics (2, 3), and (3, resamples)."""
+class _Found(NamedTuple):
+    """Of a class, a dataset or the mean of several: points (methods, metrics), and with resamples behind."""
 
     points: np.ndarray
-    differences: np.ndarray
+    resampled: np.ndarray
 
     @classmethod
     def mean(cls, parts: Sequence["_Found"]) -> "_Found":
-        points, differences = zip(*((part.points, part.differences) for part in parts), strict=True)
-        return cls(np.mean(points, axis=0), np.mean(differences, axis=0))
+        points, resampled = zip(*parts, strict=True)
+        return cls(np.mean(points, axis=0), np.mean(resampled, axis=0))
 
-    def row(self, place: int, sides: Sequence[ColumnCells], title: str, marks: Marks) -> Row:
-        """Return the row of one of the `METRICS`: both methods and their difference."""
-        metric, subjects = METRICS[place], [Subject(ORIGIN, side.label, "compare", title) for side in sides]
-        first, second = (Fraction(number) for number in self.points[:, place].tolist())
-        low, high = np.quantile(self.differences[place], (0.025, 0.975)).tolist()
-        between = Subject("difference", f"{sides[0].label} - {sides[1].label}", "compare", title)
-        values = (
-            Value(metric, subjects[0], first, marks=marks[0]),
-            Value(metric, subjects[1], second, marks=marks[1]),
-            Value(metric, between, first - second, signed=True, interval=(low, high)),
-        )
-        return Row((title,), tuple((value,) for value in values), is_average=title == _MEAN)
+
+class _Line(NamedTuple):
+    """What stands in a table's row, or rows."""
+
+    title: str
+    found: _Found
+    marks: Marks
+    traces: tuple[frozenset[Trace], ...]
+    """Where every method's numbers come from."""
+    domain: str
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is compared and how."""
+
+    sides: Sides
+    pairs: tuple[Pair, ...]
+    resamples: int
+    seed: int
+    correction: str
+
+    @property
+    def at_once(self) -> int:
+        """How many comparisons an interval shares its level with."""
+        return 1 if self.correction == "none" else len(self.pairs)
 
 
 def compare(
     cells: Iterable[Cell],
-    first: str,
-    second: str,
+    methods: Sequence[str],
     *,
+    against: str | None = None,
     datasets: Sequence[str] = (),
     where: Mapping[str, str] | None = None,
     latest: bool = False,
-    resamples: int = 2000,
+    metrics: Sequence[str] = METRICS,
+    correction: str = "holm",
+    resamples: int | None = None,
     seed: int = 0,
 ) -> Table:
-    """Return the differences `first - second` of image AUROC, AP and F1-max: a section for each.
+    """Return the differences of all pairs of methods, the first minus the second: a section a metric.
 
     Args:
         cells: As read from the store.
-        first: `key` or `key:preset`.
-        second: Likewise.
-        datasets: Their keys; empty: all that both methods have cells of.
-        where: As in `bench.show.build`, for both methods.
+        methods: `key` or `key:preset` of two or more.
+        against: A control: every method minus this one, and no other pairs. It need not be in `methods`.
+        datasets: Their keys; empty: all that every method has cells of.
+        where: As in `bench.show.build`, for all methods.
         latest: Likewise.
-        resamples: How many.
+        metrics: Of those in `METRICS`.
+        correction: Of p-values and intervals for several comparisons, one of `CORRECTIONS`.
+        resamples: How many; None: 2000, and more for more than five comparisons.
         seed: What they are drawn by.
 
     Raises:
         BenchError: A method has not just one column, or not the cells that are wanted, or was not measured
-            on the same images as the other; or nothing is defined at image level.
+            on the same images as the others; or nothing is defined at image level.
     """
-    if resamples < 1:
-        raise BenchError(f"{resamples} resamples: at least 1 is needed")
-    cells = list(cells)
-
-    def column(word: str) -> ColumnCells:
-        chosen = choose(
-            cells, methods=[word], datasets=datasets, where=_fitting(where, cells, word), latest=latest
-        )
-        return _only(word, fill_columns(chosen))
-
-    sides = column(first), column(second)
-    if (sides[0].method, sides[0].label) == (sides[1].method, sides[1].label):
-        raise BenchError(f"{first} and {second} are both {sides[0].label}; name two methods or presets")
-    keys, notes = _targets(sides, datasets)
-    sides = _restricted(sides[0], keys), _restricted(sides[1], keys)
-    rows: list[tuple[_Found, str, Marks]] = []
-    for key in keys:
-        of_classes, left_out = _classes(sides, key, resamples, seed)
-        notes += left_out
-        if of_classes:
-            rows.append((_Found.mean(of_classes), _title(sides, key), _marks(sides, key, len(of_classes))))
-    if not rows:
-        raise BenchError(f"nothing to compare at image level: {'; '.join(notes)}")
-    counted = [(found, marks) for found, _, marks in rows if Mark.SEEN not in marks[0] | marks[1]]
-    if len(rows) > 1 and counted:
-        parts, marks_of_parts = zip(*counted, strict=True)
-        first_marks, second_marks = (
-            frozenset[Mark]().union(*each) for each in zip(*marks_of_parts, strict=True)
-        )
-        rows.append((_Found.mean(parts), _MEAN, (first_marks, second_marks)))
+    words = [*methods, *([against] if against and against not in methods else [])]
+    if len(words) < 2:
+        raise BenchError("compare needs two methods or more: name them with --methods")
+    places = range(len(words))
+    if against:
+        control = words.index(against)
+        pairs = tuple((place, control) for place in places if place != control)
+    else:
+        pairs = tuple(combinations(places, 2))
+    at_once = 1 if correction == "none" else len(pairs)
+    count = max(_LEAST, _EACH * at_once) if resamples is None else resamples
+    if count < (least := statistics.least_resamples(at_once)):
+        raise BenchError(f"--resamples {count}: {len(pairs)} difference(s) need at least {least}")
+    for metric in metrics:
+        if metric not in METRICS:
+            raise unknown("metric of single images", metric, METRICS)
+    sides = open_sides(list(cells), words, datasets=datasets, where=where, latest=latest)
+    plan = _Plan(sides, pairs, count, seed, correction)
+    lines, notes = _lines(plan, metrics)
+    several = len(pairs) > 1
+    rows = _rows_of_several if several else _row_of_two
     sections = tuple(
-        Section(
-            metric_title(metric), tuple(found.row(place, sides, name, marks) for found, name, marks in rows)
-        )
-        for place, metric in enumerate(METRICS)
+        Section(metric_title(metric), tuple(row for line in lines for row in rows(plan, line, place, metric)))
+        for place, metric in enumerate(metrics)
     )
-    labels = [side.label for side in sides]
-    last = Column("Difference, 95% interval", setting=sides[1].setting)
+    if several:
+        columns = [Column("Metric, or difference, 95% interval, p")]
+        against_what = f"against {sides.labels[pairs[0][1]]}" if against else "all pairs"
+        title = f"{len(words)} methods, {against_what}: image level, in percent"
+    else:
+        columns = [Column(sides.labels[place], setting=sides.columns[place].setting) for place in pairs[0]]
+        columns.append(Column("Difference, 95% interval, p", setting=columns[-1].setting))
+        title = f"{' against '.join(column.title for column in columns[:2])}: image level, in percent"
+    tested = _TESTED[correction if several else "one"].format(len(pairs))
     return Table(
         "compare",
-        f"{' against '.join(labels)}: image level, in percent",
-        ("Dataset",),
-        (*(Column(side.label, setting=side.setting) for side in sides), last),
+        title,
+        ("Dataset", "Methods") if several else ("Dataset",),
+        tuple(columns),
         sections,
-        headlines(sides),
-        (_BOLD, *notes, *_notes(sides), _RESAMPLED.format(resamples, seed)),
-        footer(sides),
+        headlines(sides.columns),
+        (_BOLD, tested, *sides.notes, *notes, *_notes(sides.columns), _RESAMPLED.format(count, seed)),
+        footer(sides.columns),
     )
 
 
-def _fitting(where: Mapping[str, str] | None, cells: Sequence[Cell], word: str) -> dict[str, str]:
-    """Return the settings asked for, without those of a training for a method that learns nothing."""
-    learns = any(cell["source"] for cell in cells if cell["method"] == word.partition(":")[0])
-    return {name: text for name, text in (where or {}).items() if learns or name not in ("source", "seed")}
+def _lines(plan: _Plan, metrics: Sequence[str]) -> tuple[list[_Line], list[str]]:
+    """Return what was found on every dataset and in the mean of each domain and of all, with notes."""
+    lines: list[_Line] = []
+    notes: list[str] = []
+    for target in plan.sides.targets:
+        of_classes, left_out = _classes(plan, target, metrics)
+        notes += left_out
+        if of_classes:
+            marks = _marks(plan.sides, target.key, len(of_classes))
+            traces = tuple(frozenset(map(trace, on(side, target.key))) for side in plan.sides.columns)
+            lines.append(_Line(target.title, _Found.mean(of_classes), marks, traces, target.domain))
+    if not lines:
+        raise BenchError(f"nothing to compare at image level: {'; '.join(notes)}")
+    domains = list(dict.fromkeys(line.domain for line in lines))
+    if len(domains) == 1:
+        return [*lines, *_mean(lines, _MEAN)], notes
+    apart = []
+    for domain in domains:
+        of_domain = [line for line in lines if line.domain == domain]
+        apart += [*of_domain, *_mean(of_domain, f"{_MEAN}, {domain or 'other'}")]
+    return [*apart, *_mean(lines, _MEAN)], notes
 
 
-def _only(word: str, columns: Sequence[ColumnCells]) -> ColumnCells:
-    plain = [column for column in columns if column.as_published]
-    found = columns if len(columns) == 1 else plain
-    if len(found) != 1:
-        raise BenchError(
-            f"{word} is several columns: {', '.join(column.label for column in columns)}. Choose with "
-            "key:preset or --where, such as --where source=mvtec or --where seed=none"
+def _mean(lines: Sequence[_Line], title: str) -> list[_Line]:
+    """Return the mean of datasets that no method was trained on, if there are several."""
+    counted = [line for line in lines if not any(Mark.SEEN in marks for marks in line.marks)]
+    if len(lines) < 2 or not counted:
+        return []
+    marks = tuple(frozenset[Mark]().union(*of) for of in zip(*(line.marks for line in counted), strict=True))
+    traces = tuple(
+        frozenset[Trace]().union(*of) for of in zip(*(line.traces for line in counted), strict=True)
+    )
+    return [_Line(title, _Found.mean([line.found for line in counted]), marks, traces, "")]
+
+
+def _row_of_two(plan: _Plan, line: _Line, place: int, metric: str) -> Iterator[Row]:
+    (pair,) = plan.pairs
+    values = (*(_point(plan, line, side, place, metric) for side in pair),)
+    entries = tuple((value,) for value in (*values, *_differences(plan, line, place, metric)))
+    yield Row((line.title,), entries, is_average=line.title.startswith(_MEAN))
+
+
+def _rows_of_several(plan: _Plan, line: _Line, place: int, metric: str) -> Iterator[Row]:
+    points = [_point(plan, line, side, place, metric) for side in range(len(plan.sides.labels))]
+    for value in (*points, *_differences(plan, line, place, metric)):
+        yield Row((line.title, value.subject.method), ((value,),), is_average=line.title.startswith(_MEAN))
+
+
+def _point(plan: _Plan, line: _Line, side: int, place: int, metric: str) -> Value:
+    subject = Subject(ORIGIN, plan.sides.labels[side], "compare", line.title)
+    number = Fraction(float(line.found.points[side, place]))
+    return Value(metric, subject, number, marks=line.marks[side], traces=line.traces[side])
+
+
+def _differences(plan: _Plan, line: _Line, place: int, metric: str) -> list[Value]:
+    """Return the differences of all pairs in one metric."""
+    names, points = plan.sides.labels, line.found.points[:, place]
+    resampled = [
+        line.found.resampled[first, place] - line.found.resampled[second, place]
+        for first, second in plan.pairs
+    ]
+    p_values = [statistics.p_value(differences) for differences in resampled]
+    if plan.correction == "holm":
+        p_values = statistics.holm(p_values)
+    return [
+        Value(
+            metric,
+            Subject("difference", f"{names[first]} - {names[second]}", "compare", line.title),
+            Fraction(float(points[first])) - Fraction(float(points[second])),
+            signed=True,
+            interval=statistics.interval(differences, plan.at_once),
+            p=p,
+            clear=p <= statistics.LEVEL,
+            traces=line.traces[first] | line.traces[second],
         )
-    return found[0]
+        for (first, second), differences, p in zip(plan.pairs, resampled, p_values, strict=True)
+    ]
 
 
-def _restricted(side: ColumnCells, keys: Sequence[str]) -> ColumnCells:
-    return replace(side, cells=tuple(cell for cell in side.cells if cell["dataset"] in keys))
-
-
-def _targets(sides: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the datasets to compare on, in the catalog's order, and a note on those left out."""
-    order = {key: place for place, key in enumerate(CATALOG)}
-    first, second = ({cell["dataset"] for cell in side.cells} for side in sides)
-    for key in wanted:
-        for side, here in zip(sides, (first, second), strict=True):
-            if key not in here:
-                raise BenchError(f"{side.label} has no cells on {key}: run it, or leave {key} out")
-    both = sorted(first & second, key=lambda key: (order.get(key, len(order)), key))
-    if not both:
-        raise BenchError(f"{sides[0].label} and {sides[1].label} have no dataset in common: run one of them")
-    targets = {cell["dataset"]: cell["target"] for cell in sides[0].cells}
-    refuse_mixed_worlds([(key, targets[key]) for key in both])
-    alone = sorted(first ^ second)
-    return both, [f"not compared, because only one method has cells: {', '.join(alone)}"] if alone else []
-
-
-def _title(sides: Sequence[ColumnCells], key: str) -> str:
-    cell = _on(sides[0], key)[0]
-    entry = CATALOG.get(key.removeprefix("standin_"))
-    return entry.title if entry else str(cell["dataset_title"])
-
-
-def _on(side: ColumnCells, key: str) -> list[Cell]:
-    return [cell for cell in side.cells if cell["dataset"] == key]
-
-
-def _marks(sides: Sequence[ColumnCells], key: str, n_classes: int) -> Marks:
-    expected = max(cell["n_classes"] for side in sides for cell in _on(side, key))
+def _marks(sides: Sides, key: str, n_classes: int) -> Marks:
+    expected = max(cell["n_classes"] for column in sides.columns for cell in on(column, key))
     lacking = {Mark.PARTIAL} if n_classes < expected else set()
-
-    def of_side(side: ColumnCells) -> frozenset[Mark]:
-        return frozenset[Mark](lacking).union(*map(marks_of, _on(side, key)))
-
-    return of_side(sides[0]), of_side(sides[1])
+    return tuple(frozenset[Mark](lacking).union(*map(marks_of, on(column, key))) for column in sides.columns)
 
 
-def _classes(
-    sides: Sequence[ColumnCells], key: str, resamples: int, seed: int
-) -> tuple[list[_Found], list[str]]:
+def _classes(plan: _Plan, target: Target, metrics: Sequence[str]) -> tuple[list[_Found], list[str]]:
     """Return what was found for each class of a dataset, and notes on those without image level."""
     found: list[_Found] = []
     left_out: dict[str, list[str]] = {}
-    for name in dict.fromkeys(cell["class"] for side in sides for cell in _on(side, key)):
-        cells = [_replicates(side, key, name) for side in sides]
-        _refuse_other_images(f"{key}/{name}", sides, cells)
-        reasons = [cell["reasons"]["image_auroc"] for of in cells for cell in of if _undefined(cell)]
-        if reasons:
+    for name in plan.sides.classes(target.key):
+        cells = plan.sides.cells(target.key, name)
+        if reasons := [reason for of in cells for cell in of for reason in _undefined(cell, metrics)]:
             left_out.setdefault(reasons[0], []).append(name)
             continue
-        labels = np.array([row["label"] for row in _images(cells[0][0])])
-        scores = [
-            np.array([[row["score"] for row in _images(cell)] for cell in of], np.float32) for of in cells
-        ]
-        points = [np.mean([_metrics(labels, of_seed) for of_seed in of], axis=0) for of in scores]
-        drawn = paired_differences(labels, *scores, resamples=resamples, seed=seed, name=f"{key}/{name}")
-        found.append(_Found(np.stack(points), drawn))
-    title = _title(sides, key)
+        found.append(_of_class(plan, f"{target.key}/{name}", cells, metrics))
     return found, [
-        f"{title}: {', '.join(names) if found else 'all'} left out, {reason}"
+        f"{target.title}: {', '.join(names) if found else 'all'} left out, {reason}"
         for reason, names in left_out.items()
     ]
 
 
-def _replicates(side: ColumnCells, key: str, class_key: str) -> list[Cell]:
-    """Return a class's cells of one method, one for each training seed that it has on the dataset."""
-    cells = {seed_of(cell): cell for cell in _on(side, key) if cell["class"] == class_key}
-    for seed in sort_seeds(map(seed_of, _on(side, key))):
-        if seed not in cells:
-            who = f"{side.label}, seed {seed}," if seed else side.label
-            raise BenchError(f"{who} has no cell of {key}/{class_key}: run it, or leave {key} out")
-    return list(cells.values())
+def _of_class(plan: _Plan, name: str, cells: Sequence[Sequence[Cell]], metrics: Sequence[str]) -> _Found:
+    wanted, of_images = [METRICS.index(metric) for metric in metrics], labels(cells[0][0])
+    points, resampled = [], []
+    for of_side in cells:
+        points.append([np.mean([cell["metrics"][metric] for cell in of_side]) for metric in metrics])
+        drawn = resampled_metrics(
+            of_images, scores(of_side), resamples=plan.resamples, seed=plan.seed, name=name
+        )
+        resampled.append(drawn[wanted])
+    return _Found(np.array(points), np.stack(resampled))
 
 
-def _images(cell: Cell) -> list[Mapping[str, Any]]:
-    return sorted(cell["scores"], key=lambda row: str(row["image"]))
+def _undefined(cell: Cell, metrics: Sequence[str]) -> list[str]:
+    return [cell["reasons"][metric] for metric in metrics if cell["metrics"][metric] is None]
 
 
-def _undefined(cell: Cell) -> bool:
-    return any(cell["metrics"][name] is None for name in METRICS)
-
-
-def _refuse_other_images(where: str, sides: Sequence[ColumnCells], cells: Sequence[Sequence[Cell]]) -> None:
-    """Raise `BenchError` unless all cells are about the same images with the same labels."""
-    first, *others = [cell for of_side in cells for cell in of_side]
-    known = {(row["image"], row["label"]) for row in first["scores"]}
-    for other in others:
-        differing = known ^ {(row["image"], row["label"]) for row in other["scores"]}
-        if differing or other["config"]["data"] != first["config"]["data"]:
-            names = sorted({image for image, _ in differing})
-            what = f"{len(names)} differ, such as {names[0]}" if names else "same names, other data"
-            raise BenchError(
-                f"{where}: {sides[0].label} and {sides[1].label} were not measured on the same images "
-                f"({what}); run the older one again"
-            )
-
-
-def _metrics(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    values = image_metrics(labels, scores).values
-    return np.array([values[name] for name in METRICS], dtype=np.float64)
-
-
-def _notes(sides: Sequence[ColumnCells]) -> list[str]:
+def _notes(columns: Sequence[ColumnCells]) -> list[str]:
     notes = []
-    if sides[0].setting != sides[1].setting:
-        kinds = " and ".join(f"{side.label} is {side.setting}" for side in sides)
+    if len({column.setting for column in columns}) > 1:
+        kinds = " and ".join(f"{column.label} is {column.setting}" for column in columns)
         notes.append(f"{kinds}: they do not see the same of the test set, so the difference is no contest")
-    for side in sides:
-        seeds = sort_seeds(seed for cell in side.cells if (seed := seed_of(cell)))
+    for column in columns:
+        seeds = sort_seeds(seed for cell in column.cells if (seed := seed_of(cell)))
         if len(seeds) > 1:
             notes.append(
-                f"{side.label}: mean over {len(seeds)} training seeds ({', '.join(seeds)}); the intervals "
+                f"{column.label}: mean over {len(seeds)} training seeds ({', '.join(seeds)}); the intervals "
                 "cover the choice of images, not that of seeds"
             )
     return notes
