@@ -219,7 +219,7 @@ def test_a_level_that_is_undefined_leaves_a_place_and_a_reason_in_every_layout(
         and "Average" not in line
         and ",m4," in (line if layout == "per-class" else ",m4,")
     ]
-    assert ",image,auroc,,,,,undefined,,,,screws,data of screws/m4,vision:" in line
+    assert ",image,auroc,,,,,undefined,,,,,screws,data of screws/m4,vision:" in line
 
 
 def test_asking_for_datasets_gives_their_rows_and_an_average_that_says_so(make_dataset: Make) -> None:

@@ -59,24 +59,69 @@ def test_the_matrix_with_its_diagonal_means_and_protocol(cells: Cells) -> None:
     image = matrix(table, "M: Image level AUROC")
     assert list(image) == ["MVTec", "VisA", "BTAD + ISIC", "Mean"]
     assert image["MVTec"] == {
-        "MVTec": "99.0‡", "VisA": "80.0□", "BTAD": "90.0□", "HeadCT": "60.0", "ISIC": "-", "Mean": "76.7"
+        "MVTec": "99.0‡", "VisA": "80.0□", "BTAD": "90.0□", "HeadCT": "60.0", "ISIC": "-", "Mean": "76.7",
+        "Common, industrial": "-", "Common, medical": "60.0",
     }  # fmt: skip
     assert image["VisA"] == {
-        "MVTec": "85.0□", "VisA": "-‡", "BTAD": "70.0", "HeadCT": "65.0", "ISIC": "-", "Mean": "73.3"
+        "MVTec": "85.0□", "VisA": "-‡", "BTAD": "70.0", "HeadCT": "65.0", "ISIC": "-", "Mean": "73.3",
+        "Common, industrial": "-", "Common, medical": "65.0",
     }  # fmt: skip
     # Two sources, both out of the row.
     assert image["BTAD + ISIC"] == {
-        "MVTec": "81.0", "VisA": "77.0", "BTAD": "-‡", "HeadCT": "66.0□", "ISIC": "-", "Mean": "74.7"
+        "MVTec": "81.0", "VisA": "77.0", "BTAD": "-‡", "HeadCT": "66.0□", "ISIC": "-", "Mean": "74.7",
+        "Common, industrial": "-", "Common, medical": "66.0",
     }  # fmt: skip
     assert image["Mean"] == {
-        "MVTec": "83.0", "VisA": "78.5", "BTAD": "80.0", "HeadCT": "63.7", "ISIC": "-", "Mean": "74.9"
+        "MVTec": "83.0", "VisA": "78.5", "BTAD": "80.0", "HeadCT": "63.7", "ISIC": "-", "Mean": "74.9",
+        "Common, industrial": "-", "Common, medical": "63.7",
     }  # fmt: skip
     pixel = matrix(table, "M: Pixel level AUROC")
     assert pixel["BTAD + ISIC"]["ISIC"] == "-‡"
     assert pixel["BTAD + ISIC"]["HeadCT"] == "-"
     assert pixel["Mean"]["ISIC"] == "72.5"
-    assert {value.rank for value in table.values()} == {None}
     assert "trained on" not in table.footer
+
+
+def test_sources_are_ranked_on_each_target_and_over_common_ones(make_dataset: Make) -> None:
+    numbers = {
+        "mvtec": {"mvtec": 0.99, "btad": 0.90, "mpdd": 0.60, "isic": 0.70, "tn3k": 0.50},
+        "visa": {"mvtec": 0.80, "btad": 0.70, "mpdd": 0.72, "isic": 0.75, "tn3k": 0.40},
+        "headct": {"mvtec": 0.70, "btad": 0.70, "mpdd": 0.70, "isic": 0.71},
+    }
+    cells = [
+        cell
+        for source, targets in numbers.items()
+        for target, value in targets.items()
+        for cell in make_dataset(
+            "m", target, value, source=source, marks=["seen"] if source == target else []
+        )
+    ]
+    table = build(cells, "cross", metrics=["pixel_auroc"])
+    rows = matrix(table, "M: Pixel level AUROC")
+    titles = [column.title for column in table.columns]
+    assert titles == [
+        "MVTec", "MPDD", "BTAD", "ISIC", "TN3K", "Mean", "Common, industrial", "Common, medical"
+    ]  # fmt: skip
+    assert [title for title, rule in zip(titles, table.rules(), strict=True) if rule] == ["ISIC", "Mean"]
+    # Common: BTAD and MPDD; MVTec is one row's source. TN3K is missing in a row.
+    assert [row["Common, industrial"] for row in rows.values()] == ["75.0", "71.0", "70.0", "72.0"]
+    assert [row["Common, medical"] for row in rows.values()] == ["70.0", "75.0", "71.0", "72.0"]
+    assert "Common, all matrices: over MPDD, BTAD, ISIC" in table.notes
+    ranks = {
+        (row.labels[0], title): value.rank
+        for row in table.sections[0].rows
+        for title, (value,) in zip(titles, row.entries, strict=True)
+    }
+    assert [ranks[source, "MVTec"] for source in ("MVTec", "VisA", "HeadCT")] == [None, 1, 2]
+    assert [ranks[source, "BTAD"] for source in ("MVTec", "VisA", "HeadCT")] == [1, 2, 2]
+    assert [ranks[source, "Common, industrial"] for source in ("MVTec", "VisA", "HeadCT")] == [1, 2, 3]
+    assert {ranks[row, "Mean"] for row in rows} | {ranks["Mean", title] for title in titles} == {None}
+    assert (
+        "Common, all matrices: over no target: none is in every row"
+        in build([cell for cell in cells if cell["dataset"] in ("mvtec", "tn3k")], "cross").notes
+    )
+    without = build([cell for cell in cells if cell["source"] == "visa"], "cross")
+    assert [column.title for column in without.columns][-1] == "Mean"
 
 
 def test_what_is_missing_stars_row_column_and_overall_mean(cells: Cells) -> None:
@@ -112,7 +157,7 @@ def test_seeds_are_replicates_of_a_source(make_dataset: Make) -> None:
     assert by_place["M (visa)", "BTAD"].std == pytest.approx(stdev([0.6, 0.7]))
     assert by_place["M (visa)", "Average"].std == pytest.approx(0)  # 75.0 with either seed
     assert by_place["M (mean of sources)", "ISIC"].std == pytest.approx(stdev([0.9, 0.8]))
-    assert "65.0±7.1" in render(table)
+    assert "<u>65.0</u>±7.1" in render(table)
 
 
 def test_methods_stand_apart_and_one_that_learns_nothing_has_one_row(
@@ -125,7 +170,8 @@ def test_methods_stand_apart_and_one_that_learns_nothing_has_one_row(
     table = build(cells, "cross", metrics=["image_auroc"])
     assert matrix(table, "Free: Image level AUROC") == {
         "no training": {
-            "MVTec": "70.0", "VisA": "50.0", "BTAD": "n/a", "HeadCT": "n/a", "ISIC": "-", "Mean": "60.0*"
+            "MVTec": "70.0", "VisA": "50.0", "BTAD": "n/a", "HeadCT": "n/a", "ISIC": "-", "Mean": "60.0*",
+            "Common, industrial": "60.0", "Common, medical": "-",
         }
     }  # fmt: skip
     assert len(table.sections) == 2
@@ -140,8 +186,8 @@ def test_stand_ins_have_their_diagonal_and_never_meet_real_data(make_dataset: Ma
         *make_dataset("m", "standin_visa", 0.8, source="btad~1", marks=["stand-in"]),
     ]
     rows = matrix(build(cells, "cross"), "M: Pixel level AUROC")
-    assert rows["VisA"] == {"VisA": "60.0‡", "BTAD": "70.0", "Mean": "70.0"}
-    assert rows["BTAD"] == {"VisA": "80.0", "BTAD": "-‡", "Mean": "80.0"}
+    assert rows["VisA"] == {"VisA": "60.0‡", "BTAD": "70.0", "Mean": "70.0", "Common": "-"}
+    assert rows["BTAD"] == {"VisA": "80.0", "BTAD": "-‡", "Mean": "80.0", "Common": "-"}
     with pytest.raises(BenchError, match="standin_visa is generated and others are real"):
         build([*cells, *make_dataset("m", "isic", 0.5)], "cross")
 
@@ -151,7 +197,7 @@ def test_formats_mark_diagonal_and_protocol(cells: Cells) -> None:
     markdown, latex = render(table), render(table, "latex")
     assert re.search(r"\| Trained on +\| +MVTec +\|", markdown)
     assert "- `□` the source that the method's own protocol takes for this target" in markdown
-    box = r"{\setlength{\fboxsep}{1pt}\fbox{80.0}}"
+    box = r"{\setlength{\fboxsep}{1pt}\fbox{\textbf{80.0}}}"
     assert f"MVTec & \\textcolor{{gray}}{{99.0}}$^{{\\ddagger}}$ & {box} & " in latex
     assert r"\textcolor{gray}{--}$^{\ddagger}$" in latex
     assert r"\fbox{0.0}}\,the source that the method's own protocol takes" in latex
@@ -196,6 +242,6 @@ def test_the_verb_prints_the_matrix(
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "**Tipsomaly: Pixel level AUPRO**" in printed
-    assert "|MVTec|-|75.0□|75.0|" in printed.replace(" ", "")
+    assert "|MVTec|-|**75.0**□|║|75.0|-|" in printed.replace(" ", "")
     assert main([*arguments[:-1], "aupro"]) == 2
     assert "no metric 'aupro'; did you mean 'pixel_aupro'?" in capsys.readouterr().err

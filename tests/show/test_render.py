@@ -67,7 +67,9 @@ def test_markdown_tables_are_aligned_and_rectangular(tables: list[Table]) -> Non
         for block in blocks:
             lines = [line.replace(r"\|", "..") for line in block.splitlines()]
             assert len({len(line) for line in lines}) == 1
-            assert {line.count("|") for line in lines} == {len(table.stubs) + len(table.columns) + 1}
+            assert {line.count("|") for line in lines} == {
+                len(table.stubs) + len(table.columns) + sum(table.rules()) + 1
+            }
 
 
 def test_markdown_escapes_what_would_be_markup(tables: list[Table]) -> None:

@@ -111,12 +111,12 @@ def test_settings_are_parted_by_a_rule(make_dataset: Make) -> None:
     assert render_text(table, 80, BOLD).count("\x1b[4m") == 0
 
 
-def test_difference_whose_interval_leaves_out_0_is_bold(make_cell: Make) -> None:
+def test_difference_that_is_told_from_0_is_bold(make_cell: Make) -> None:
     table = build([make_cell("m", "visa", "candle", 0.9)], "per-class")
     (section,) = table.sections
     row = section.rows[0]
-    value = replace(row.entries[0][0], signed=True, interval=(0.1, 0.2))
+    value = replace(row.entries[0][0], signed=True, interval=(0.1, 0.2), p=0.01, clear=True)
     changed = replace(row, entries=((value,), *row.entries[1:]))
     table = replace(table, sections=(replace(section, rows=(changed,)),))
-    assert "**+90.0 [+10.0, +20.0]**" in render_text(table, 200)
-    assert "\x1b[1;32m+90.0 [+10.0, +20.0]\x1b[0m" in render_text(table, 200, COLOUR)
+    assert "**+90.0 [+10.0, +20.0], p = 0.010**" in render_text(table, 200)
+    assert "\x1b[1;32m+90.0 [+10.0, +20.0], p = 0.010\x1b[0m" in render_text(table, 200, COLOUR)
