@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from methods.image_set import Features, ImageSet, LoadedSet
 from methods.learning import Recipe
+from methods.pictures import AnyInput, NetworkInput, OwnInput
 from methods.precision import lowered
 from methods.weights import WeightFile
 
@@ -174,12 +175,18 @@ class ZeroShotDetector(nn.Module, ABC):
         """Side of the square network input and of the anomaly maps, in pixels."""
         return int(self.options["image_size"])
 
+    @property
+    def input(self) -> NetworkInput:
+        """How `preprocess` makes the network input: by default bilinear, in [0, 1]."""
+        return NetworkInput(self.image_size)
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """Turn an RGB picture into the network input (3, S, S), float32.
 
-        The default squashes to the square, bilinear with Pillow's anti-aliasing, and scales to [0, 1].
+        Declare another `input` where that says it: equal inputs of several methods are made once. Override
+        this one where it does not.
         """
-        return to_tensor(image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR))
+        return self.input(image)
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Prediction:
         """Score images (B, 3, S, S); `prompts` holds the object's name for each of the B images.
@@ -291,7 +298,7 @@ def joined(parts: Sequence[Prediction]) -> Prediction:
     )
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """Turn an RGB picture into a float32 tensor (3, H, W) in [0, 1]."""
-    pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div(255)
+def input_of(model: ZeroShotDetector) -> AnyInput:
+    """Return how the model's `preprocess` makes an input: in one step to share, or in its own way."""
+    shared = type(model).preprocess is ZeroShotDetector.preprocess
+    return model.input if shared else OwnInput(model.preprocess)

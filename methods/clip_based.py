@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import open_clip
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from methods import states
@@ -17,6 +16,7 @@ from methods.backbones.vit import VisionTransformer
 from methods.base import ZeroShotDetector
 from methods.card import as_typed
 from methods.fill import filled
+from methods.pictures import NetworkInput
 from methods.weights import WeightFile, is_learned
 
 Shapes = dict[str, tuple[int, ...]]
@@ -238,9 +238,10 @@ class ClipBased(ZeroShotDetector):
 
     # --- images -------------------------------------------------------------------------------------
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square (3, S, S), Pillow's bicubic, and normalise as CLIP does."""
-        return clip.preprocess(image, self.image_size)
+    @property
+    def input(self) -> NetworkInput:
+        """CLIP's."""
+        return clip.network_input(self.image_size)
 
     # --- texts --------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from methods.base import Features, Prediction
 from methods.clip_based import ClipBased
 from methods.image_set import ImageSet
 from methods.mutual_scoring import mean_distances
+from methods.pictures import NetworkInput
 
 _MAPS_AT_ONCE = 8
 
@@ -106,11 +107,12 @@ class MuSc(ClipBased):
 
     # --- one image ----------------------------------------------------------------------------------
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square (3, S, S): bicubic as CLIP does, or bilinear with ImageNet's statistics."""
+    @property
+    def input(self) -> NetworkInput:
+        """CLIP's, or bilinear with ImageNet's statistics."""
         if isinstance(self.model, VisionTransformer):
-            return dinov2.preprocess(image, self.image_size, Image.Resampling.BILINEAR)
-        return super().preprocess(image)
+            return dinov2.network_input(self.image_size, Image.Resampling.BILINEAR)
+        return super().input
 
     def encode(self, images: Tensor) -> Features:
         """Return `image` (B, E), the class embedding, and `level<block>` (B, P, C), the patches after it.

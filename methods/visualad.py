@@ -26,6 +26,7 @@ from methods.clip_based import ClipBased, Shapes, blank
 from methods.fill import filled
 from methods.learning import Cosine, Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, upsample
+from methods.pictures import NetworkInput
 from methods.weights import WeightFile
 
 _PUBLISHED = "https://media.githubusercontent.com/media/7HHHHH/VisualAD"
@@ -223,11 +224,12 @@ class VisualAD(ClipBased):
 
     # --- images -------------------------------------------------------------------------------------
 
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """Squash to the square (3, S, S), Pillow's bicubic, and normalise as the network wants it."""
+    @property
+    def input(self) -> NetworkInput:
+        """CLIP's, or bicubic with ImageNet's statistics."""
         if isinstance(self.model, VisionTransformer):
-            return dinov2.preprocess(image, self.image_size, Image.Resampling.BICUBIC)
-        return super().preprocess(image)
+            return dinov2.network_input(self.image_size, Image.Resampling.BICUBIC)
+        return super().input
 
     def encode(self, images: Tensor) -> Features:
         """Return the `images`: the patches see the learned tokens, so nothing behind them may be kept."""

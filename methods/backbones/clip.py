@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from methods import states
 from methods.backbones.blocks import Hook, run_blocks
-from methods.base import to_tensor
 from methods.fill import filled
 from methods.maps import resize_positions
+from methods.pictures import NetworkInput, unstandardise
 from methods.weights import HubFile, WeightFile
 
 Config = str | Mapping[str, Any]
@@ -204,24 +204,19 @@ def encode_text(model: open_clip.CLIP, texts: Sequence[str], *, chunk: int = 64)
 # --- images -------------------------------------------------------------------------------------
 
 
-def preprocess(image: Image.Image, size: int) -> Tensor:
-    """Squash an RGB picture to (3, size, size), Pillow's bicubic, normalised with CLIP's mean and deviation.
+def network_input(size: int) -> NetworkInput:
+    """Return CLIP's input: squashed to (size, size), Pillow's bicubic, with CLIP's mean and deviation.
 
-    All four CLIP-based papers do this; open_clip's own transform keeps the aspect ratio and crops.
+    All CLIP-based papers do this; open_clip's own transform keeps the aspect ratio and crops.
     """
-    mean, deviation = _normalisation()
-    return (to_tensor(image.resize((size, size), Image.Resampling.BICUBIC)) - mean) / deviation
+    return NetworkInput(
+        size, Image.Resampling.BICUBIC, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    )
 
 
 def pixels(images: Tensor) -> Tensor:
     """Return the pixels (B, 3, S, S) in [0, 1] that network inputs (B, 3, S, S) were made of."""
-    mean, deviation = (each.to(images) for each in _normalisation())
-    return (images * deviation + mean).clamp(0, 1)
-
-
-def _normalisation() -> tuple[Tensor, Tensor]:
-    means, deviations = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-    return torch.tensor(means)[:, None, None], torch.tensor(deviations)[:, None, None]
+    return unstandardise(images, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD).clamp(0, 1)
 
 
 def grid_of(model: open_clip.CLIP, size: int) -> tuple[int, int]:

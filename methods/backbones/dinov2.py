@@ -14,8 +14,8 @@ from torch import Tensor
 
 from methods import states
 from methods.backbones.vit import DINO, Resize, VisionTransformer
-from methods.base import to_tensor
 from methods.fill import filled
+from methods.pictures import NetworkInput, standardise
 from methods.weights import WeightFile
 
 MEAN = (0.485, 0.456, 0.406)
@@ -143,12 +143,11 @@ def write_untrained(backbone: str | Variant, path: Path, seed: int) -> None:
     states.write(filled(blank(backbone), seed), path)
 
 
+def network_input(size: int, resample: Image.Resampling) -> NetworkInput:
+    """Return the input (3, size, size), squashed with Pillow's filter `resample`, normalised as above."""
+    return NetworkInput(size, resample, MEAN, DEVIATION)
+
+
 def normalise(pixels: Tensor) -> Tensor:
     """Turn pixels (..., 3, H, W) in [0, 1] into a network input, with ImageNet's mean and deviation."""
-    mean, deviation = (pixels.new_tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
-    return (pixels - mean) / deviation
-
-
-def preprocess(image: Image.Image, size: int, resample: Image.Resampling) -> Tensor:
-    """Squash an RGB picture to a network input (3, size, size), with Pillow's filter `resample`."""
-    return normalise(to_tensor(image.resize((size, size), resample)))
+    return standardise(pixels, MEAN, DEVIATION)

@@ -33,7 +33,7 @@ def images() -> torch.Tensor:
     pictures = [
         Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(5)
     ]
-    return torch.stack([clip.preprocess(picture, OPTIONS["image_size"]) for picture in pictures])
+    return torch.stack([clip.network_input(OPTIONS["image_size"])(picture) for picture in pictures])
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from methods import registry
-from methods.base import Prediction, ZeroShotDetector, to_tensor
+from methods.base import Prediction, ZeroShotDetector
 
 
 class Plain(ZeroShotDetector):
@@ -61,7 +61,7 @@ def test_pictures_are_squashed_and_scaled() -> None:
     torch.testing.assert_close(tensor[:, 14, 27], torch.tensor([1.0, 0.2, 0.0]))
     assert not tensor[:, :, 0].any()
     grey = Image.fromarray(np.full((4, 5), 102, np.uint8))
-    torch.testing.assert_close(to_tensor(grey), torch.full((3, 4, 5), 0.4))
+    torch.testing.assert_close(Plain().preprocess(grey), torch.full((3, 28, 28), 0.4))
 
 
 @pytest.mark.parametrize("key", registry.keys())

@@ -169,7 +169,7 @@ def test_preprocess_squashes_bicubic_and_normalises() -> None:
     picture = Image.fromarray(pixels)
     small = np.asarray(picture.resize((28, 28), Image.Resampling.BICUBIC)) / 255
     expected = (small - [0.48145466, 0.4578275, 0.40821073]) / [0.26862954, 0.26130258, 0.27577711]
-    got = clip.preprocess(picture, 28)
+    got = clip.network_input(28)(picture)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), expected, atol=1e-6)
 

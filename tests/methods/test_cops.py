@@ -37,7 +37,7 @@ def images() -> torch.Tensor:
     pictures = [
         Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(3)
     ]
-    return torch.stack([clip.preprocess(picture, SIZE) for picture in pictures])
+    return torch.stack([clip.network_input(SIZE)(picture) for picture in pictures])
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def images() -> Tensor:
     """Return network inputs of pictures of few spatial frequencies, whose patches are unlike each other."""
     random = np.random.default_rng(8)
     small = [random.integers(0, 256, (4 + n, 5, 3), dtype=np.uint8) for n in range(4)]
-    return torch.stack([clip.preprocess(Image.fromarray(each).resize((160, 130)), SIZE) for each in small])
+    return torch.stack([clip.network_input(SIZE)(Image.fromarray(each).resize((160, 130))) for each in small])
 
 
 @pytest.fixture

@@ -172,6 +172,6 @@ def test_released_files() -> None:
 
 def test_pictures_are_squashed_and_normalised() -> None:
     picture = Image.new("RGB", (30, 10), (255, 0, 0))
-    got = dinov2.preprocess(picture, 14, Image.Resampling.BILINEAR)
+    got = dinov2.network_input(14, Image.Resampling.BILINEAR)(picture)
     want = torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     torch.testing.assert_close(got, want[:, None, None].expand(3, 14, 14))
