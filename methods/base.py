@@ -16,20 +16,10 @@ from torch import Tensor, nn
 
 from methods.image_set import Features, ImageSet, LoadedSet
 from methods.learning import Recipe
-from methods.pictures import AnyInput, NetworkInput, OwnInput
+from methods.pictures import NetworkInput
 from methods.precision import lowered
+from methods.prediction import Prediction, joined
 from methods.weights import WeightFile
-
-
-class Prediction(NamedTuple):
-    """What a method answers for a batch; higher is more anomalous."""
-
-    scores: Tensor
-    """Image scores (B,), float32."""
-    maps: Tensor
-    """Final anomaly maps (B, S, S), float32, upsampled and smoothed as the method defines."""
-    also: dict[str, Tensor] = {}
-    """Further image scores (B,) by name, stored beside the first; for example one per class token."""
 
 
 class TrainingBatch(NamedTuple):
@@ -180,6 +170,15 @@ class ZeroShotDetector(nn.Module, ABC):
         """How `preprocess` makes the network input: by default bilinear, in [0, 1]."""
         return NetworkInput(self.image_size)
 
+    @property
+    def encoder(self) -> Mapping[str, Any] | None:
+        """What `encode` computes, where other methods' do the same: JSON values with a `name`; None: its own.
+
+        Models that say the same, with equal frozen weights, share features of an image. What a class says
+        holds for itself and for none derived from it, see `methods.sharing`.
+        """
+        return None
+
     def preprocess(self, image: Image.Image) -> Tensor:
         """Turn an RGB picture into the network input (3, S, S), float32.
 
@@ -285,20 +284,3 @@ class ZeroShotDetector(nn.Module, ABC):
 
     def reveal(self, labels: Tensor, masks: Tensor) -> None:
         """Take the truth of the next batch: labels (B,) and masks (B, S, S). Only the oracle listens."""
-
-
-def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Return predictions for consecutive images as one."""
-    if len(parts) == 1:
-        return parts[0]
-    return Prediction(
-        torch.cat([part.scores for part in parts]),
-        torch.cat([part.maps for part in parts]),
-        {name: torch.cat([part.also[name] for part in parts]) for name in parts[0].also},
-    )
-
-
-def input_of(model: ZeroShotDetector) -> AnyInput:
-    """Return how the model's `preprocess` makes an input: in one step to share, or in its own way."""
-    shared = type(model).preprocess is ZeroShotDetector.preprocess
-    return model.input if shared else OwnInput(model.preprocess)

@@ -123,7 +123,7 @@ def main(parsed: argparse.Namespace) -> int:
         plan = plan.shard(*_shard(parsed.shard))
     for failure in unopened:
         print(f"not opened: {failure}", file=sys.stderr)
-    print(summary(plan))
+    print(summary(plan, machine.memory))
     if parsed.remetric:
         print(f"image metrics recomputed in {remetric(plan.done, store)} cells")
         return 0
@@ -177,10 +177,10 @@ class _Progress(Listener):
 
     def job(self, job: Job) -> None:
         if not on_terminal():
-            print(f"{job}: {len(job.tasks)} cells", flush=True)
+            print(f"loading {job}", flush=True)
 
     def task(self, task: Task) -> None:
-        self._task = str(task.cell)
+        self._task = f"{task.cell.dataset}/{task.cell.class_key}"
         self._bar.set_description(self._task)
 
     def note(self, text: str) -> None:

@@ -12,7 +12,7 @@ def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener |
     """Compute the plan's tasks and write their cells; what fails is recorded, and the others go on."""
     complete_cells(plan, store)
     with Worker(store, machine, listener) as worker:
-        for unit in plan.units():
+        for unit in plan.units(machine.memory, machine.models_room()):
             worker.run(unit)
     return worker.outcome
 

@@ -22,29 +22,39 @@ from bench.errors import BenchError
 from bench.run.precision import as_config
 from bench.store.atomic import write_atomically
 from bench.store.digests import sha256
+from methods import registry
 from methods.base import Features, ZeroShotDetector
+from methods.sharing import encoder_of, input_of
 from methods.weights import frozen
 
 
 def features_key(
     model: ZeroShotDetector, method: str, weights: Mapping[str, str], device: torch.device
 ) -> str | None:
-    """Return the key of the model's encoder; None if its features must not be kept.
+    """Return the key of what the model's encoder is; None if its features must not be kept.
 
-    `weights` are digests by role; what is learned plays no part in features.
+    Methods of the suite that have one encoder have one key. One from outside, `method`, has its own: its file
+    is in it. `weights` are digests by role; what is learned plays no part in features.
     """
-    if model.encoder_options is None:
+    encoder = encoder_of(model)
+    if encoder is None:
         return None
     parts = {
-        "method": method,
-        "version": model.version,
-        "options": {name: model.options[name] for name in sorted(model.encoder_options)},
+        **encoder,
+        "file": _file_of(method),
         "weights": frozen(weights),
         **as_config(model.encoder_precision),
         # Kernels differ in the last bit; mixing devices would make results depend on what was cached where.
         "device": device.type,
     }
-    return f"{method}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]}"
+    name = str(encoder["name"]).rpartition(".")[2].lower()
+    return f"{name}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]}"
+
+
+def _file_of(method: str) -> str | None:
+    with suppress(KeyError):  # a class that was handed in
+        return registry.file_digest(method)
+    return None
 
 
 @dataclass
@@ -135,44 +145,44 @@ class Encoder:
         device: torch.device,
     ) -> None:
         """Serve `model`, whose frozen weights have the digests `weights` by role."""
-        self.model, self.cache, self.device = model, cache, device
-        self.key = features_key(model, method, weights, device) if cache else None
+        self.model, self.device, self.input = model, device, input_of(model)
+        self.key = features_key(model, method, weights, device)
+        self._cache = cache if self.key else None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether features are kept on disk."""
+        return self._cache is not None
 
     def digest(self, image: Path) -> str | None:
         """Return what the image's features are kept under; None if they are not kept."""
-        return self.cache.digest(image) if self.cache and self.key else None
+        return self._cache.digest(image) if self._cache else None
 
     def has(self, digest: str) -> bool:
         """Whether the image with this digest need not be read."""
-        return self.cache is not None and self.key is not None and self.cache.has(self.key, digest)
+        return self._cache is not None and self.key is not None and self._cache.has(self.key, digest)
 
-    def features(
-        self, images: Sequence[tuple[str | None, Tensor | None]], load: Callable[[int], Tensor]
-    ) -> Features:
-        """Return the features of a batch of (digest, network input); a digest of None is not kept.
+    def features(self, digests: Sequence[str | None], inputs: Callable[[Sequence[int]], Tensor]) -> Features:
+        """Return the features of the images with these digests; None: not kept.
 
-        An input may be None where `has` said so; should its features be gone or torn after all, `load`
-        gives the input of the image at an index of the batch.
+        `inputs` gives the network inputs, on the device, of images of the batch by their places. It may be
+        asked for an image although `has` said that it is kept: its features may be gone or torn after all.
         """
-        kept = [self._kept(digest) for digest, _ in images]
+        kept = [self._kept(digest) for digest in digests]
         missing = [index for index, row in enumerate(kept) if row is None]
         if missing:
-            inputs = [images[index][1] for index in missing]
-            read = [
-                load(index) if each is None else each for index, each in zip(missing, inputs, strict=True)
-            ]
             with torch.no_grad():
-                fresh = self.model.encoded(torch.stack(read).to(self.device))
-            if len(missing) == len(images) and self.key is None:
+                fresh = self.model.encoded(inputs(missing))
+            if self._cache is None:
                 return fresh
             for index, row in zip(missing, rows_of(fresh), strict=True):
-                kept[index], digest = row, images[index][0]
-                if self.cache is not None and self.key is not None and digest is not None:
-                    self.cache.write(self.key, digest, row)
+                kept[index], digest = row, digests[index]
+                if self.key is not None and digest is not None:
+                    self._cache.write(self.key, digest, row)
         features = batch_of([row for row in kept if row is not None])
         return {name: tensor.to(self.device) for name, tensor in features.items()}
 
     def _kept(self, digest: str | None) -> Features | None:
-        if self.cache is None or self.key is None or digest is None:
+        if self._cache is None or self.key is None or digest is None:
             return None
-        return self.cache.read(self.key, digest)
+        return self._cache.read(self.key, digest)

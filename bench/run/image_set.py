@@ -5,42 +5,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from torch import Tensor
-
 from bench.errors import BenchError
-from bench.run.features import Encoder, FeatureCache, batch_of, rows_of
-from bench.run.machine import Machine, ahead, batches, in_parts
-from datasets.images import read_image
-from datasets.samples import Sample
-from methods.base import Features, ZeroShotDetector
+from bench.run.features import FeatureCache, batch_of, rows_of
+from bench.run.machine import Machine
+from methods.base import Features
 from methods.image_set import ImageSet
 
 _KEY = "class"
 
 
 class ClassImages(ImageSet):
-    """The images of a class, encoded once. Half of the machine's memory is for features, half for `judge`."""
+    """The images of a class, each encoded once."""
 
-    def __init__(
-        self,
-        model: ZeroShotDetector,
-        samples: Sequence[Sample],
-        machine: Machine,
-        encoder: Encoder,
-    ) -> None:
-        """Encode all samples in batches."""
+    def __init__(self, machine: Machine, count: int, share: int = 1) -> None:
+        """Expect `count` images. `share` sets of this class are filled at once.
+
+        Half of the machine's memory is for the features of all sets, half for `judge`.
+        """
         self.budget = machine.memory // 2
-        self._model, self._machine, self._encoder = model, machine, encoder
+        self._room = self.budget // share
+        self._machine, self._count = machine, count
         self._folder = tempfile.TemporaryDirectory(prefix="zsad-class-")
         self._spilled = FeatureCache(Path(self._folder.name), limit=1 << 62)
         self._rows: dict[str, Features] = {}
         self._used = 0
-        self.digests = [machine.digest(sample.image) for sample in samples]
-        try:
-            self._encode(samples)
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        self.digests: list[str] = []
 
     def __enter__(self) -> Self:
         """Return the set itself."""
@@ -50,6 +39,13 @@ class ClassImages(ImageSet):
         """Forget all features."""
         self._rows.clear()
         self._folder.cleanup()
+
+    def add(self, digests: Sequence[str], features: Features) -> None:
+        """Take the features of further images, by the SHA-256 of their files."""
+        self.note(f"encoding, {len(self.digests)} of {self._count} images")
+        for digest, row in zip(digests, rows_of(features), strict=True):
+            self.digests.append(digest)
+            self._keep(digest, row)
 
     def note(self, text: str) -> None:
         """Tell whoever watches the run."""
@@ -69,33 +65,9 @@ class ClassImages(ImageSet):
             raise BenchError(f"features in {self._folder.name} are gone; run again")
         return found
 
-    def _encode(self, samples: Sequence[Sample]) -> None:
-        encoder, machine = self._encoder, self._machine
-
-        def read(index: int) -> tuple[int, str | None, Tensor | None]:
-            digest = encoder.digest(samples[index].image)
-            known = digest is not None and encoder.has(digest)
-            return index, digest, None if known else self._input(samples[index])
-
-        def encode(part: Sequence[tuple[int, str | None, Tensor | None]]) -> None:
-            features = encoder.features(
-                [(digest, tensor) for _, digest, tensor in part],
-                lambda place: self._input(samples[part[place][0]]),
-            )
-            self.note(f"encoding, {part[0][0]} of {len(samples)} images")
-            for (index, _, _), row in zip(part, rows_of(features), strict=True):
-                self._keep(self.digests[index], row)
-
-        everything = ahead(range(len(samples)), read, machine.workers, machine.batch_size)
-        for batch in batches(everything, machine.batch_size):
-            in_parts(batch, encode, machine.device)
-
-    def _input(self, sample: Sample) -> Tensor:
-        return self._model.preprocess(read_image(sample.image))
-
     def _keep(self, digest: str, row: Features) -> None:
         size = sum(tensor.numel() * tensor.element_size() for tensor in row.values())
-        if self._used + size <= self.budget:
+        if self._used + size <= self._room:
             self._rows[digest] = {name: tensor.cpu() for name, tensor in row.items()}
             self._used += size
         elif not self._spilled.write(_KEY, digest, row):

@@ -13,6 +13,7 @@ from typing import Any
 
 import metrics
 from bench.errors import BenchError
+from bench.run.grouping import bounded, by_class, metrics_bytes, together
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellId
 from bench.store.maps import largest_size
@@ -23,6 +24,8 @@ from methods.source import Source
 # Operations a second of float32 matrix products, for an estimate.
 _SPEEDS = {"a GPU at 40 TFLOP/s": 40e12, "a CPU core at 60 GFLOP/s": 60e9}
 _WORTH_TELLING = 1e13
+METRICS_MEMORY = 4 << 30
+"""Bytes that the metrics of tasks side by side may take."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +151,21 @@ class Plan:
         """All cells to compute, in order."""
         return tuple(task for job in self.jobs for task in job.tasks)
 
-    def units(self) -> tuple[Unit, ...]:
-        """Return the tasks as units of work; those that share a model follow one another."""
-        return tuple(Unit((replace(job, tasks=(task,)),)) for job in self.jobs for task in job.tasks)
+    def units(
+        self, metrics_memory: int = METRICS_MEMORY, models_memory: int | None = None
+    ) -> tuple[Unit, ...]:
+        """Return the tasks as units of work: all on one class, as far as memory goes.
+
+        The metrics of a unit take at most `metrics_memory` bytes, unless one task alone takes more. Where not
+        all models of the plan fit into `models_memory` bytes (None: they do), those that do go through all
+        classes before the next ones.
+        """
+        return tuple(
+            Unit(jobs)
+            for fitting in together(self.jobs, models_memory)
+            for of_class in by_class(fitting)
+            for jobs in bounded(of_class, metrics_memory)
+        )
 
     @property
     def wanted(self) -> tuple[CellId, ...]:
@@ -162,17 +177,18 @@ class Plan:
         """Images to look at."""
         return sum(len(task.samples) for task in self.tasks)
 
-    def metrics_memory(self) -> int:
-        """Return the bytes that the metrics will need at most: two classes, one computed, one collected."""
-        needs = sorted(
-            metrics.memory_estimate(
-                len(task.samples) * int(job.options["image_size"]) ** 2, task.settings.metrics_mode
-            )
-            for job in self.jobs
-            for task in job.tasks
-            if task.data.has_pixel_level
-        )
-        return sum(needs[-2:])
+    def metrics_memory(self, most: int = METRICS_MEMORY) -> int:
+        """Return the bytes that the metrics will need at most: two units, one computed, one collected.
+
+        `most` is the bound of a unit, as given to `units`.
+        """
+        units: list[int] = []
+        for of_class in by_class(self.jobs):
+            needs = [metrics_bytes(job, task) for job in of_class for task in job.tasks]
+            whole, largest = sum(needs), max(needs, default=0)
+            # A class that is split may be computed and collected at once.
+            units += [whole] if whole <= most else 2 * [max(most, largest)] if len(needs) > 1 else needs
+        return sum(sorted(units)[-2:])
 
     def maps_size(self) -> int:
         """Return the bytes that kept maps will take at most."""
@@ -207,8 +223,8 @@ class Plan:
         return replace(self, jobs=jobs, done=tuple(cell for cell in self.done if mine(cell)))
 
 
-def summary(plan: Plan) -> str:
-    """Return the plan as a few lines for people."""
+def summary(plan: Plan, metrics_memory: int = METRICS_MEMORY) -> str:
+    """Return the plan as a few lines for people; `metrics_memory` as for `Plan.units`."""
     by_job = Counter(str(job) for job in plan.jobs for _ in job.tasks)
     lines = [
         f"{len(plan.wanted)} cells wanted, {len(plan.done)} here already, {len(plan.tasks)} to compute"
@@ -216,7 +232,9 @@ def summary(plan: Plan) -> str:
     ]
     lines += [f"  {count:4} cells  {job}" for job, count in by_job.items()]
     if plan.tasks:
-        lines.append(f"  metrics need at most {plan.metrics_memory() / 2**20:,.0f} MiB beside the model")
+        lines.append(
+            f"  metrics need at most {plan.metrics_memory(metrics_memory) / 2**20:,.0f} MiB beside the model"
+        )
     if size := plan.maps_size():
         lines.append(f"  kept maps take at most {size / 2**20:,.0f} MiB, smooth ones about a third of that")
     if again := sum(task.here for task in plan.tasks):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import metrics
-from bench.run.collect import Collected
 from bench.run.machine import Machine
+from bench.run.noting import Collected
 from bench.run.plan import Job, Task
 from bench.run.precision import drift_of
 from bench.store.cells import CellId, CellStore
@@ -74,6 +74,7 @@ def cell_content(
             **{f"{part}_s": round(value, 4) for part, value in seconds.items()},
             "images_per_s": round(len(labels) / max(seconds["inference"], 1e-9), 3),
             "batch_size": machine.batch_size,
+            "together": collected.together,
             "peak_gpu_bytes": collected.peak_gpu_bytes,
         },
         "provenance": {

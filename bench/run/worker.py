@@ -2,21 +2,21 @@
 
 import time
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from bench.errors import BenchError
-from bench.run.collect import Collected, collect, load, refuse_batchwise
-from bench.run.machine import Machine
+from bench.run.answering import TaskRun
+from bench.run.collect import collect
+from bench.run.grouping import together
+from bench.run.machine import Machine, out_of_memory
+from bench.run.models import Models
 from bench.run.plan import Job, Task, Unit
 from bench.run.record import cell_content, image_report, pixel_report
 from bench.store.cells import CellId, CellStore
 from datasets.truth import summarise
-from methods.base import ZeroShotDetector
-
-_FAILURES = (Exception, SystemExit)
-"""What fails one model or cell and lets the others go on; a method may call `sys.exit`."""
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Listener:
         """A model is about to be loaded."""
 
     def task(self, task: Task) -> None:
-        """A class begins."""
+        """A task begins, together with others on its class."""
 
     def images(self, count: int) -> None:
-        """`count` more images are done."""
+        """`count` more images are done for one task."""
 
     def remark(self, cell: CellId, text: str) -> None:
         """Hear what is odd about a class's masks."""
@@ -49,8 +49,8 @@ class Listener:
 class Worker:
     """Computes units on one device; what fails is recorded with its reason, and the others go on.
 
-    The metrics of one unit are computed while the next one is being inferred, at most one unit behind, so
-    that memory stays bounded. Leave its context, or call `settle`, to have everything written.
+    The metrics of one pass over a class are computed while the next one is being inferred, at most one pass
+    behind, so that memory stays bounded. Leave its context, or call `settle`, to have everything written.
     """
 
     def __init__(self, store: CellStore, machine: Machine, listener: Listener | None = None) -> None:
@@ -59,7 +59,8 @@ class Worker:
         self._store, self._machine, self._listener = store, machine, listener or Listener()
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._behind: list[tuple[Task, Future[None]]] = []
-        self._loaded: _Loaded | None = None
+        self._models = Models(machine.device, self._listener.job)
+        self._room = machine.models_room()
 
     def __enter__(self) -> Self:
         """Return the worker itself."""
@@ -72,22 +73,40 @@ class Worker:
         self._finisher.shutdown(wait=True)
 
     def run(self, unit: Unit) -> None:
-        """Compute the unit's tasks; their cells are written by the end of the next call, or of `settle`."""
-        for job in unit.jobs:
-            for task in job.tasks:
-                try:
-                    loaded = self._load(job)
-                    self._listener.task(task)
-                    loaded.look_over(task, self._machine)
-                    collected = collect(loaded.model, task, self._machine, self._listener.images)
-                    collected.seconds["load"] = loaded.seconds
-                except _FAILURES as error:
-                    self._failed(task.cell, error)
-                    continue
-                for text in summarise(collected.remarks):
-                    self._listener.remark(task.cell, text)
-                self.settle()
-                self._behind.append((task, self._finisher.submit(self._finish, collected, task, job)))
+        """Compute the unit's tasks; their cells are written by the end of the next call, or of `settle`.
+
+        One pass over the class serves as many tasks as have models that fit. Where memory does not suffice
+        after all, what failed of it is tried again alone, and so is everything from then on.
+        """
+        for jobs in together(unit.jobs, self._room):
+            for job in self._pass(jobs):
+                self._room = 0
+                self._models.forget(job)
+                self._pass([job], alone=True)
+
+    def _pass(self, jobs: Sequence[Job], *, alone: bool = False) -> list[Job]:
+        """Compute the jobs' tasks in one pass; returns those for which memory may suffice alone."""
+        self._models.make_room(jobs, self._room)
+        runs: list[TaskRun] = []
+        for job in jobs:
+            loaded = self._models.get(job)
+            runs += [TaskRun(task, job, loaded, failure=loaded.failure) for task in job.tasks]
+        if ready := [run for run in runs if run.failure is None]:
+            for run in ready:
+                self._listener.task(run.task)
+            collect(ready, self._machine, self._listener.images)
+        self.settle()
+        again = []
+        for run in runs:
+            if not alone and out_of_memory(run.failure) and len(self._models) > 1:
+                again.append(replace(run.job, tasks=(run.task,)))
+            elif run.failure is not None:
+                self._failed(run.task.cell, run.failure)
+            else:
+                for text in summarise(run.collected.remarks):
+                    self._listener.remark(run.task.cell, text)
+                self._behind.append((run.task, self._finisher.submit(self._finish, run)))
+        return again
 
     def settle(self) -> None:
         """Wait until the cells of all units so far are written or failed."""
@@ -99,19 +118,9 @@ class Worker:
             except Exception as error:
                 self._failed(task.cell, error)
 
-    def _load(self, job: Job) -> "_Loaded":
-        """Return the job's model, loaded once; raises again what loading it raised."""
-        alone = replace(job, tasks=())
-        if self._loaded is None or self._loaded.job != alone:
-            self._loaded = None  # two models at once may not fit
-            self._listener.job(job)
-            self._loaded = _Loaded.of(alone, self._machine)
-        if self._loaded.failure is not None:
-            raise self._loaded.failure
-        return self._loaded
-
-    def _finish(self, collected: Collected, task: Task, job: Job) -> None:
+    def _finish(self, run: TaskRun) -> None:
         # A cell never carries the fingerprint of other data than were read.
+        task, collected = run.task, run.collected
         if task.data.fingerprint(self._machine.digest) != task.cell.config["data"]:
             raise BenchError(f"files of {task.folder.root} changed since the run was planned; run it again")
         started = time.perf_counter()
@@ -120,7 +129,7 @@ class Worker:
         collected.seconds["metrics"] += time.perf_counter() - started
         if collected.maps is not None:
             collected.maps.write(self._store.maps_path(task.cell), task.cell.key, collected.scores)
-        self._store.write(task.cell, cell_content(collected, task, job, image, pixel, self._machine))
+        self._store.write(task.cell, cell_content(collected, task, run.job, image, pixel, self._machine))
 
     def _failed(self, cell: CellId, error: BaseException) -> None:
         expected = isinstance(error, BenchError)
@@ -128,35 +137,3 @@ class Worker:
         self.outcome.failed.append((cell, reason))
         self._listener.failure(cell, reason)
         self._store.fail(cell, reason, "".join(traceback.format_exception(error)))
-
-
-@dataclass
-class _Loaded:
-    """A job's model, or why there is none."""
-
-    job: Job
-    _model: ZeroShotDetector | None
-    seconds: float
-    failure: BaseException | None = None
-    _looked_over: bool = False
-
-    @classmethod
-    def of(cls, job: Job, machine: Machine) -> Self:
-        try:
-            return cls(job, *load(job, machine.device))
-        except _FAILURES as error:
-            return cls(job, None, 0.0, error)
-
-    @property
-    def model(self) -> ZeroShotDetector:
-        assert self._model is not None
-        return self._model
-
-    def look_over(self, task: Task, machine: Machine) -> None:
-        """Refuse, on the first images that can be read, a model whose answers depend on the batch."""
-        if not self._looked_over:
-            try:
-                self._looked_over = refuse_batchwise(self.model, task, machine)
-            except _FAILURES as error:
-                self.failure, self._model = error, None
-                raise

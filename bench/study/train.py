@@ -7,7 +7,6 @@ On a CPU an interrupted training goes on to the same result bit for bit: whateve
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.errors import BenchError
 from bench.run.features import Encoder
-from bench.run.machine import Machine, ahead, batches
+from bench.run.machine import Machine, ahead, batches, on_device
 from bench.store.cells import write_json
 from bench.store.provenance import provenance
 from bench.store.trained import Trained
@@ -159,9 +158,13 @@ class _Trainer:
 
     def _encoded(self, batch: list["_Read"], stage: str = "") -> tuple[Features, TrainingBatch]:
         samples, device = [example.sample for *_, example in batch], self.machine.device
-        features = self.encoder.features(
-            [(digest, tensor) for digest, tensor, *_ in batch], partial(self._input, samples)
-        )
+
+        def inputs(places: Sequence[int]) -> Tensor:
+            rows = ((batch[place][1], samples[place]) for place in places)
+            made = on_device([self._input(it) if row is None else row for row, it in rows], device)
+            return made if made.is_floating_point() else self.encoder.input.normalise(made)
+
+        features = self.encoder.features([digest for digest, *_ in batch], inputs)
         return features, TrainingBatch(
             [example.data.prompt for *_, example in batch],
             torch.tensor([sample.label for sample in samples], device=device),
@@ -193,19 +196,19 @@ class _Trainer:
         if stage.augments:
             generator.manual_seed(int(rng.integers(1 << 62)))
             image, mask = model.augment(image, mask, stage.name, generator)
-        tensor, mask = model.preprocess(image), self._resized(mask)
-        if stage.augments:
-            tensor, mask = model.augment_input(tensor, mask, stage.name, generator)
-        return None, tensor, mask, example
+        mask = self._resized(mask)
+        if not stage.augments:
+            return None, self.encoder.input.resize(image), mask, example
+        return None, *model.augment_input(model.preprocess(image), mask, stage.name, generator), example
 
     def _unchanged(self, index: int) -> "_Read":
         example = self.examples[index]
         digest = self.digest(example.sample.image)
-        tensor = None if self.encoder.has(digest) else self._input([example.sample], 0)
+        tensor = None if self.encoder.has(digest) else self._input(example.sample)
         return digest, tensor, self._mask(example.sample), example
 
-    def _input(self, samples: Sequence[Sample], index: int) -> Tensor:
-        return self.model.preprocess(read_image(samples[index].image))
+    def _input(self, sample: Sample) -> Tensor:
+        return self.encoder.input.resize(read_image(sample.image))
 
     def _mask(self, sample: Sample) -> np.ndarray:
         if sample.mask is None:
@@ -217,4 +220,4 @@ class _Trainer:
 
 
 _Read = tuple[str | None, Tensor | None, np.ndarray, Example]
-"""Digest (None if no features are kept), network input (None if they are), mask, example."""
+"""Digest (None if no features are kept), input (None if they are), normalised if augmented, mask, example."""
