@@ -1,4 +1,4 @@
-# make demo   set up, run everything offline on generated data, print the paper-layout table
+# make demo   set up, run everything offline on generated data; tables and a page to look at
 # make test   set up, check formatting, lint and types, run the tests
 # VENV=DIR    keep the environment elsewhere; PYTHON=python3.12 to choose the interpreter
 

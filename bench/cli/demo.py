@@ -1,4 +1,4 @@
-"""Everything at once, offline: generated datasets, small models, all methods, the paper-layout table."""
+"""Everything at once, offline: generated datasets, small models, all methods; tables, pictures, the page."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,11 @@ from bench.cli.machine import add_machine, machine_of
 from bench.cli.run import run_with_progress
 from bench.cli.tables import print_table
 from bench.demo.demo import HEADLINE, Demo, demo_requests
+from bench.errors import BenchError
 from bench.results import read
 from bench.run.plan import summary
 from bench.show import build, write_tables
+from bench.show.page import content, write_page
 from bench.store.digests import DigestCache
 
 EXAMPLES = """\
@@ -32,18 +34,17 @@ def main(parsed: argparse.Namespace) -> int:
     machine = machine_of(parsed, DigestCache())
     outcome = run_with_progress(plan, demo.store, machine)
     wanted = {cell.key for cell in plan.wanted}
-    table = build(
-        [cell for cell in read(demo.store, scores=False) if cell["key"] in wanted],
-        "paper",
-        methods=[request.word for request in demo_requests()],
-        headline=HEADLINE,
-    )
-    print()
-    print_table(table, "text")
-    for path in write_tables(table, demo.tables, "paper"):
-        print(f"wrote {path}")
+    cells = [cell for cell in read(demo.store) if cell["key"] in wanted]
+    methods = [request.word for request in demo_requests()]
+    written = write_tables(build(cells, methods=methods, headline=HEADLINE), demo.tables, "paper")
     picture = demo.tables / "gallery.png"
     if outcome.finished or not picture.exists():
         demo.draw_gallery(machine, picture)
-    print(f"wrote {picture}")
+    try:
+        page = f"all of it to look at: {write_page(content(cells, methods=methods), demo.page)}"
+    except BenchError as error:
+        page = f"no page: {error}"
+    print()
+    print_table(build(cells, "methods", methods=methods, headline=HEADLINE), "text")
+    print(f"every dataset: {', '.join(map(str, written))}\npictures: {picture}\n{page}")
     return 1 if outcome.failed or plan.refused else 0

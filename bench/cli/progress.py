@@ -10,6 +10,12 @@ from tqdm import tqdm
 EVERY = 30.0
 """Seconds between two lines of a log; what is done sooner writes none."""
 
+_ON_TERMINAL = (
+    "{percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt}, {rate_noinv_fmt}{postfix}, {remaining} left, {desc}"
+)
+"""What is worked on stands last: a narrow terminal cuts it, and no number."""
+_IN_LOG = "{desc}: {n_fmt} of {total_fmt}{unit}, {elapsed} so far, {remaining} left, {rate_noinv_fmt}"
+
 
 def on_terminal() -> bool:
     """Whether somebody watches: bars that are drawn over, and colour, only then."""
@@ -23,20 +29,20 @@ def progress(
     shared: dict[str, Any] = {
         "iterable": over,
         "total": total,
-        "unit": unit,
+        "unit": f" {unit}",
         "desc": description,
         "smoothing": 0.05,
+        "leave": False,
     }
     if on_terminal():
-        return tqdm(**shared, dynamic_ncols=True, leave=False)
-    return _Log(
-        **shared,
-        bar_format="{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} so far, {remaining} left, {rate_fmt}",
-        delay=EVERY,
-        mininterval=EVERY,
-        miniters=1,
-        leave=False,
-    )
+        return _Bar(**shared, bar_format=_ON_TERMINAL, dynamic_ncols=True)
+    return _Log(**shared, bar_format=_IN_LOG, delay=EVERY, mininterval=EVERY, miniters=1)
+
+
+class _Bar(tqdm):
+    def set_description(self, desc: str | None = None, refresh: bool | None = True) -> None:
+        """Name what is worked on, without the colon that tqdm puts behind it."""
+        self.set_description_str(desc, refresh)
 
 
 class _Log(tqdm):

@@ -54,6 +54,11 @@ class Demo:
         """The demo's rendered tables."""
         return self.root / "tables"
 
+    @property
+    def page(self) -> Path:
+        """The demo's results page."""
+        return self.root / "report.html"
+
     def prepare(self) -> Plan:
         """Generate and prepare data and weights (what is there stays); plan all methods on all datasets."""
         folders = stand_in_folders(self.data)

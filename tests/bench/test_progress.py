@@ -1,5 +1,6 @@
 """What a log without a terminal shows of long work."""
 
+import re
 import time
 
 import pytest
@@ -49,8 +50,20 @@ def test_half_a_minute_by_default_and_nothing_for_what_is_quick(capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_a_bar_with_rate_and_time_left_before_what_may_be_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "on_terminal", lambda: True)
-    with progress(total=4, unit="images", description="cell") as bar:
-        bar.update(4)
-    assert "\rcell: " in capsys.readouterr().err
+    with progress(total=4, unit="images") as bar:
+        bar.set_description("vand on mvtec/metal_nut")
+        time.sleep(0.25)
+        bar.update(1)
+        time.sleep(0.25)
+        bar.set_postfix(loss="0.5", refresh=False)
+        bar.update(1)
+    states = capsys.readouterr().err.split("\r")
+    (last,) = [state for state in states if " 2/4" in state]
+    assert re.fullmatch(
+        r" 50%\|\S+ +\| 2/4, +\d\.\d\d images/s, loss=0\.5, 00:0\d left, vand on mvtec/metal_nut",
+        last.rstrip(),
+    )

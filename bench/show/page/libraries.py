@@ -26,14 +26,14 @@ class Library(NamedTuple):
 
 
 def libraries() -> list[Library]:
-    """Return the packages of the page; raises `BenchError` where the extra `page` is not installed."""
+    """Return the packages of the page; raises `BenchError` where one is not installed."""
     found = []
     for name, what in _PACKAGES.items():
         try:
             package = distribution(name)
         except PackageNotFoundError as error:
             raise BenchError(
-                f"the page needs {name}: install the extra with `pip install '.[page]'`"
+                f"the page needs {name}: bring the environment up to date with `pip install -e .`"
             ) from error
         files = [file for file in package.files or () if "licen" in file.name.lower()]
         texts = [str(file.read_text()) for file in files if file.suffix != ".py"]

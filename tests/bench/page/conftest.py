@@ -20,15 +20,16 @@ MISSING = [name for name in ("itables", "vl_convert") if importlib.util.find_spe
 
 @pytest.fixture(scope="session")
 def extra() -> None:
-    """Skip where the extra `page` is not installed."""
+    """Skip where the page's libraries are not installed."""
     if MISSING:
-        pytest.skip(f"needs {', '.join(MISSING)}: pip install '.[page]'")
+        pytest.skip(f"needs {', '.join(MISSING)}: pip install -e .")
 
 
 @pytest.fixture(scope="session")
 def browser(extra: None) -> Iterator[Any]:
     """Return a headless Chromium; skip where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[page]'")
+    reason = "needs playwright: pip install '.[browser]'"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("needs a Chromium on the PATH (Debian: apt-get install chromium)")

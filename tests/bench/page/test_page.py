@@ -98,7 +98,7 @@ def test_no_extra_and_no_cells_are_said_in_one_line(
     monkeypatch.setattr("bench.show.page.libraries.distribution", without)
     assert main(["report", "--results", str(results), "--out", str(out)]) == 2
     assert capsys.readouterr().err == (
-        "error: the page needs itables: install the extra with `pip install '.[page]'`\n"
+        "error: the page needs itables: bring the environment up to date with `pip install -e .`\n"
     )
     assert not out.exists()
 
