@@ -4,6 +4,7 @@
 `PixelMetrics` for its anomaly maps. NumPy and SciPy only; PyTorch where tensors are handed in.
 """
 
+from metrics.counts import Counts, PixelCounts
 from metrics.curves import Curve, PixelCurves, along
 from metrics.image import image_metrics
 from metrics.pixel import PixelMetrics, memory_estimate
@@ -12,8 +13,10 @@ from metrics.table import METRICS, VERSION, Metric, Report, undefined
 __all__ = [
     "METRICS",
     "VERSION",
+    "Counts",
     "Curve",
     "Metric",
+    "PixelCounts",
     "PixelCurves",
     "PixelMetrics",
     "Report",

@@ -2,8 +2,9 @@
 average ranks over datasets. docs/studies.md says what is resampled, tested and corrected."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
 from bench.cli.tables import add_format, print_or_write
@@ -11,9 +12,13 @@ from bench.errors import BenchError
 from bench.results import read
 from bench.show.figures.critical import draw
 from bench.store.atomic import write_atomically
+from bench.store.cells import Cell, CellStore, identify
+from bench.store.maps import KeptMaps
 from bench.study.bootstrap import METRICS
 from bench.study.compare import CORRECTIONS, compare
 from bench.study.ranks import ranks
+from bench.study.resampling import ReadCounts
+from metrics import Counts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +29,7 @@ EXAMPLES = """\
   run_bench.py compare --methods vand winclip --against tipsomaly --metrics image_auroc
   run_bench.py compare --methods tipsomaly tipsomaly:no-local-evidence --out table.tex     or .csv
   run_bench.py compare --methods tipsomaly vand --datasets mvtec visa --where source=btad
+  run_bench.py compare --methods tipsomaly winclip --metrics pixel_auroc pixel_aupro_exact
   run_bench.py compare --methods tipsomaly vand winclip --ranks --metrics pixel_aupro --figure cd.pdf"""
 
 
@@ -40,7 +46,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--datasets", nargs="+", default=[], metavar="D", help="default: all that every method has cells of"
     )
-    parser.add_argument("--metrics", nargs="+", default=METRICS, metavar="KEY", help="default: image level")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=METRICS,
+        metavar="KEY",
+        help="default: those at image level; those at pixel level need cells run with --save-maps",
+    )
     parser.add_argument(
         "--where",
         action="append",
@@ -78,7 +90,8 @@ def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     if parsed.figure and not parsed.ranks:
         raise BenchError("--figure goes with --ranks")
-    cells = read(cell_store(parsed.results))
+    store = cell_store(parsed.results)
+    cells = read(store)
     wanted = {
         "against": parsed.against,
         "datasets": cell_dataset_keys(parsed.datasets, cells),
@@ -97,11 +110,23 @@ def main(parsed: argparse.Namespace) -> int:
             correction=parsed.correction,
             resamples=parsed.resamples,
             seed=parsed.seed,
+            read_counts=_reader(store, cells),
         )
     print_or_write(table, parsed.format, parsed.out)
     if parsed.figure:
         print(f"wrote {_write(draw(found.diagrams), parsed.figure)}")
     return 0
+
+
+def _reader(store: CellStore, cells: Sequence[Cell]) -> ReadCounts:
+    """Return what finds the counts of pixels that lie beside a cell."""
+    known = {cell["key"]: cell for cell in cells}  # as read: names in tables are made printable
+
+    def read_counts(cell: Mapping[str, Any]) -> Counts | None:
+        as_read = known[cell["key"]]
+        return KeptMaps(store.maps_path(identify(as_read)), as_read).counts()
+
+    return read_counts
 
 
 def _write(figure: "Figure", path: Path) -> Path:

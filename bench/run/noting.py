@@ -92,4 +92,4 @@ class Collected:
                 scores = whole[0, 0]
             self.pixels.add(scores, mask, shown.sample.name)
             if self.maps is not None:
-                self.maps.curves.add(scores.cpu().numpy(), mask)
+                self.maps.add_pixels(scores.cpu().numpy(), mask)

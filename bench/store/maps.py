@@ -1,11 +1,12 @@
-"""The anomaly maps of a cell, kept small beside it for figures; no metric is ever computed from them.
+"""The anomaly maps of a cell, kept small beside it for figures; no number of a table is computed from them.
 
 `class.key.maps.zip` holds `about.json` and one 16-bit grey PNG for each image, in the order of the cell's
 scores. A map is averaged down to at most `SIDE` pixels a side. Between its own lowest and highest value,
 which `about.json` has, the square root of its height is then rounded to one of 4096 levels: that moves a
 value by at most 1/4000 of the map's range, and by far less where the map is low. What averaging and
 rounding have moved together, at the map's full size, is measured and stands in `about.json`. The class's
-pixel curves stand there too, from the maps as the method gave them.
+pixel curves stand there too, and in `counts` each image's pixels by score (`metrics.Counts`), both from the
+maps as the method gave them.
 """
 
 import hashlib
@@ -22,11 +23,16 @@ from PIL import Image
 
 from bench.errors import BenchError
 from bench.store.atomic import write_atomically
-from metrics import Curve, PixelCurves
+from metrics import Counts, Curve, PixelCounts, PixelCurves
+from metrics.counts import LEVELS
 
 SIDE = 256
 """Most pixels of a kept map's side."""
-_SCHEMA, _LEVELS, _ABOUT = 1, 4095, "about.json"
+_SCHEMA, _LEVELS, _ABOUT, _COUNTS = 2, 4095, "about.json", "counts"
+_KINDS = ("<u4", "<u4", "<f4", "<u4")
+"""Of the fields of `metrics.Counts`, which stand one after the other in `counts`."""
+_OF_COUNTS = 4 * (3 * LEVELS + 1)
+"""Bytes of an image's counts, before they are compressed."""
 _OVERHEAD, _OF_ABOUT, _CURVES = 1024, 200, 30_000
 """Most bytes of a map's file beside its pixels, of `about.json` for each image, and of its curves."""
 
@@ -34,15 +40,14 @@ _OVERHEAD, _OF_ABOUT, _CURVES = 1024, 200, 30_000
 def largest_size(count: int, size: int) -> int:
     """Return the most bytes that `count` maps of `size` pixels a side take; smooth ones take a third."""
     side = min(size, SIDE)
-    return count * (side * (2 * side + 1) + _OVERHEAD + _OF_ABOUT) + _OVERHEAD + _CURVES
+    return count * (side * (2 * side + 1) + _OVERHEAD + _OF_ABOUT + _OF_COUNTS) + _OVERHEAD + _CURVES
 
 
 class MapsToKeep:
     """Takes the maps of a class as they come; holds them compressed until the cell is known."""
 
     def __init__(self) -> None:
-        self.curves = PixelCurves()
-        """Takes maps and masks at the size of evaluation, where there are masks."""
+        self._curves, self._counts = PixelCurves(), PixelCounts()
         self._pictures: list[bytes] = []
         self._low: list[float] = []
         self._high: list[float] = []
@@ -65,6 +70,11 @@ class MapsToKeep:
             self._largest = max(self._largest, float(moved.max()))
             self._sum += float(moved.mean())
 
+    def add_pixels(self, scores: NDArray[np.float32], mask: NDArray[np.uint8]) -> None:
+        """Take a map and its mask (H, W) at the size of evaluation, where there are masks."""
+        self._curves.add(scores, mask)
+        self._counts.add(scores, mask)
+
     def write(self, path: Path, key: str, scores: Sequence[Mapping[str, Any]]) -> None:
         """Write the file whole or not at all, for the cell with this key and these rows of scores."""
         about: dict[str, Any] = {
@@ -77,15 +87,24 @@ class MapsToKeep:
             "high": self._high,
             "error": {"largest": self._largest, "mean": self._sum / max(len(self._low), 1)},
             "curves": None,
+            "counts": False,
         }
-        if (curve := self.curves.result()) is not None:
+        if (curve := self._curves.result()) is not None:
             about["curves"] = {name: values.round(6).tolist() for name, values in curve._asdict().items()}
+
+        if (counts := self._counts.result()) is not None:
+            about["counts"] = True
 
         def fill(place: Path) -> None:
             with zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as archive:
                 named = ((_picture(number), content) for number, content in enumerate(self._pictures))
                 for name, content in ((_ABOUT, json.dumps(about).encode()), *named):
                     archive.writestr(zipfile.ZipInfo(name), content)  # with no date: same maps, same file
+                if counts is not None:
+                    packed = b"".join(
+                        part.astype(kind).tobytes() for part, kind in zip(counts, _KINDS, strict=True)
+                    )
+                    archive.writestr(zipfile.ZipInfo(_COUNTS), packed, zipfile.ZIP_DEFLATED)
 
         write_atomically(path, fill, "--results", durable=False)
 
@@ -115,6 +134,7 @@ class KeptMaps:
             self.high = np.array(about["high"], np.float32)
             self.error = float(about["error"]["largest"])
             self.curve = _curve(about["curves"])
+            self._has_counts = bool(about["counts"])
             whole = about["schema"] == _SCHEMA and 0 < self.side == min(self.map_size, SIDE)
             whole = whole and self.low.shape == self.high.shape == (len(self._places),)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
@@ -126,8 +146,11 @@ class KeptMaps:
 
     def _about(self, archive: zipfile.ZipFile) -> dict[str, Any]:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        packed = {entry.filename for entry in archive.infolist() if entry.compress_type}
         names = [_ABOUT, *map(_picture, range(len(self._places)))]
-        if list(sizes) != names or any(entry.compress_type for entry in archive.infolist()):
+        if sizes.pop(_COUNTS, _OF_COUNTS * len(self._places)) != _OF_COUNTS * len(self._places):
+            raise ValueError(f"{_COUNTS} is of another size")
+        if list(sizes) != names or packed - {_COUNTS}:
             raise ValueError(f"{len(sizes)} entries for {len(self._places)} images")
         if sizes.pop(_ABOUT) > _OVERHEAD + _CURVES + _OF_ABOUT * len(self._places):
             raise ValueError(f"{_ABOUT} is too large")
@@ -151,6 +174,27 @@ class KeptMaps:
         except Exception as error:  # on broken files the decoders raise whatever they stumble over
             raise self._error(f"damaged ({type(error).__name__}: {error})") from error
         return _restored(levels, float(self.low[place]), float(self.high[place]))
+
+    def counts(self) -> Counts | None:
+        """Return the pixels of each image by score, in the order of the cell's scores; None as for `curve`.
+
+        Raises `BenchError` if they are damaged.
+        """
+        if not self._has_counts:
+            return None
+        count = len(self._places)
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                content = archive.read(_COUNTS)
+            parts = np.split(np.frombuffer(content, "V4"), count * LEVELS * np.arange(1, 4))
+            columns = (part.view(kind).reshape(count, -1) for part, kind in zip(parts, _KINDS, strict=True))
+            normal, anomalous, overlap, regions = columns
+            found = Counts(normal, anomalous, overlap, regions[:, 0])
+            if not all(np.isfinite(part).all() and (part >= 0).all() for part in found):
+                raise ValueError("counts are none")
+        except Exception as error:  # on broken files the decoders raise whatever they stumble over
+            raise self._error(f"damaged ({type(error).__name__}: {error})") from error
+        return found
 
     def _error(self, what: str) -> BenchError:
         return BenchError(f"{self.path}: {what}; repeat the cell's `run` command with --save-maps")

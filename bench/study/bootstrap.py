@@ -7,9 +7,12 @@ method ranks badly and images are few, so its intervals may lean to one side the
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from metrics import Counts
+from metrics.counts import counted_metrics
 
 METRICS = ("image_auroc", "image_ap", "image_f1max")
 _BLOCK = 256
@@ -64,15 +67,16 @@ def weighted_metrics(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
     return counted_metrics(hits, alarms)
 
 
-def counted_metrics(hits: np.ndarray, alarms: np.ndarray) -> np.ndarray:
-    """Return AUROC, AP and F1-max (3, resamples) from counts at each level of the score.
+def resampled_pixel_metrics(
+    labels: np.ndarray, counts: Sequence[Counts], *, resamples: int, seed: int, name: str
+) -> np.ndarray:
+    """Return a method's `metrics.counts.METRICS` in every resample (4, resamples).
 
-    `hits` and `alarms` (resamples, levels) are the anomalous and normal items with that score, highest
-    first; every resample has some of both.
+    `counts` has one entry a training seed, each of the images (n,) that `labels` belong to; else as
+    `resampled_metrics`: the same seed and name draw the same images.
     """
-    tp, fp = hits.cumsum(axis=1), alarms.cumsum(axis=1)
-    called, positives, negatives = tp + fp, tp[:, -1], fp[:, -1]
-    pairs = (hits * (2 * negatives[:, None] - 2 * fp + alarms)).sum(axis=1)
-    precisions = hits * (tp / np.maximum(called, 1))
-    f1 = 2 * tp / (called + positives[:, None])
-    return np.stack([pairs / (2 * positives * negatives), precisions.sum(axis=1) / positives, f1.max(axis=1)])
+    blocks = [
+        np.mean([of_seed.metrics(weights) for of_seed in counts], axis=0)
+        for weights in draw(labels, resamples, seed, name)
+    ]
+    return np.concatenate(blocks, axis=1)

@@ -23,7 +23,7 @@ from bench.store.cells import CellStore, identify
 from bench.store.maps import SIDE, KeptMaps, MapsToKeep, are_kept, largest_size
 from methods.base import Prediction
 from methods.registry import find
-from metrics import Curve
+from metrics import Counts, Curve, PixelCounts
 
 Planner = Callable[..., Plan]
 CPU = Machine(batch_size=3)
@@ -146,7 +146,7 @@ def about(**values: Any) -> Callable[[dict[str, bytes]], None]:
         lambda path: repacked(path, about(high=[float("nan"), 1.0])),
         lambda path: repacked(path, about(side=4000, map_size=4000)),
         lambda path: repacked(path, about(side="forty")),
-        lambda path: repacked(path, about(schema=2)),
+        lambda path: repacked(path, about(schema=1)),
         lambda path: repacked(path, about(error={})),
         lambda path: repacked(path, about(curves={"fpr": [0.5]})),
         lambda path: repacked(path, about(curves={name: [2] for name in Curve._fields})),
@@ -160,6 +160,49 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, spoil: Callable[[Path
     with pytest.raises(BenchError, match=r"maps\.zip: damaged \(.*\); repeat the cell's `run` command"):
         KeptMaps(path, cell)
     assert not are_kept(path, cell)
+
+
+def counted(path: Path) -> tuple[Counts, dict[str, Any]]:
+    """Write a file of two maps with masks; return the counts that went in, and the cell."""
+    cell, keeper, counts = rows(2), MapsToKeep(), PixelCounts()
+    maps, masks = smooth_maps(2, 40), np.zeros((2, 40, 40), np.uint8)
+    masks[1, 3:9, 4:20] = 1
+    keeper.add(maps)
+    for each, mask in zip(maps, masks, strict=True):
+        keeper.add_pixels(each, mask)
+        counts.add(each, mask)
+    keeper.write(path, cell["key"], cell["scores"])
+    found = counts.result()
+    assert found is not None
+    return found, cell
+
+
+def test_counts_of_pixels_come_back_as_they_were(tmp_path: Path) -> None:
+    expected, cell = counted(tmp_path / "maps.zip")
+    found = KeptMaps(tmp_path / "maps.zip", cell).counts()
+    assert found is not None
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert (ours == theirs).all()
+    assert write(tmp_path / "plain.zip", smooth_maps(2, 40), cell).counts() is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content.update({"counts": content["counts"][:-4]}),
+        lambda content: content.update(
+            {"counts": np.float32(np.nan).tobytes() * (len(content["counts"]) // 4)}
+        ),
+        lambda content: content.pop("counts"),
+    ],
+)
+def test_damaged_counts_are_one_clear_error(tmp_path: Path, spoil: Callable[[Any], Any]) -> None:
+    path = tmp_path / "maps.zip"
+    _, cell = counted(path)
+    repacked(path, spoil)
+    with pytest.raises(BenchError, match=r"maps\.zip: damaged \(.*\); repeat the cell's `run` command"):
+        KeptMaps(path, cell).counts()
 
 
 def test_a_damaged_picture_is_found_when_it_is_read(tmp_path: Path) -> None:
