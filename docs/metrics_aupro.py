@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from metrics import PixelMetrics
 from metrics.anomalous import Anomalous
-from metrics.aupro import LIMIT, Protocol, protocol_aupro
+from metrics.aupro import LIMIT, Overlaps, Protocol, ProtocolArea
 from metrics.keys import keys_of
 from metrics.normals import NumpyNormals
 from metrics.regions import label_regions
@@ -43,9 +43,12 @@ def curves(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, Protocol]:
     anomalous.sort()
     cuts = np.unique(np.quantile(keys_of(maps[masks == 0]), np.linspace(1 - LIMIT, 1, 400))).astype(np.int32)
     rates = normals.count(cuts)[1] / len(normals)
-    overlaps = [shares.mean() for shares in anomalous.coverage(cuts)][::-1]
-    exact = np.stack([rates, overlaps], axis=1)
-    return exact, protocol_aupro("numpy1", maps.min(), maps.max(), normals, anomalous)
+    overlaps = Overlaps(anomalous.sizes, cuts)
+    protocol = ProtocolArea("numpy1", maps.min(), maps.max(), normals, anomalous.sizes)
+    for keys, regions, _ in anomalous.walk():
+        overlaps.add(keys, regions)
+        protocol.add(keys, regions)
+    return np.stack([rates, overlaps.values], axis=1), protocol.result()
 
 
 def panel(axes: Axes, title: str, logits: np.ndarray, masks: np.ndarray) -> None:

@@ -43,12 +43,29 @@ def enlarge(values: Tensor, grid: tuple[int, int], size: int, *, mode: str = "bi
     return large.unflatten(0, values.shape[:2])
 
 
+_BAND = 64
+"""Rows that are smoothed at once on a CPU: of all rows they need only those within the filter's reach."""
+
+
 @lru_cache(maxsize=16)
 def _smoothing_matrix(length: int, sigma: float) -> Tensor:
     # SciPy's own filter applied to the identity: its kernel, truncation and "reflect" border in one matrix.
     matrix = gaussian_filter1d(np.eye(length), sigma, axis=0)
     with torch.inference_mode(False):  # kept: it must also serve where gradients are wanted
         return torch.from_numpy(matrix.astype(np.float32))
+
+
+def _smooth_down(maps: Tensor, sigma: float) -> Tensor:
+    length = maps.shape[-2]
+    matrix = _smoothing_matrix(length, sigma).to(maps.device)
+    if maps.device.type != "cpu":  # one large product is quicker there than a few small ones
+        return matrix @ maps
+    reach = int(4 * sigma + 0.5)
+    bands = []
+    for start in range(0, length, _BAND):
+        near = slice(max(start - reach, 0), start + _BAND + reach)
+        bands.append(matrix[start : start + _BAND, near] @ maps[..., near, :])
+    return torch.cat(bands, dim=-2)
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
@@ -58,11 +75,9 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     """
     if sigma == 0:
         return maps
-    height, width = maps.shape[-2:]
     with torch.autocast(maps.device.type, enabled=False):
-        down = _smoothing_matrix(height, float(sigma)).to(maps.device)
-        across = _smoothing_matrix(width, float(sigma)).to(maps.device)
-        return down @ maps.float() @ across.mT
+        down = _smooth_down(maps.float(), float(sigma))
+        return _smooth_down(down.mT, float(sigma)).mT.contiguous()
 
 
 def resize_positions(

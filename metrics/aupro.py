@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.anomalous import Anomalous
 from metrics.keys import keys_of
 from metrics.normals import Normals
 from metrics.table import CONSTANT_MAPS, NO_THRESHOLDS, NO_WIDTH
@@ -53,6 +52,36 @@ class RegionAreas:
     def aupro(self) -> float:
         """The mean over regions, as a fraction of the largest possible area."""
         return float((self._areas / (self._sizes * float(self._full))).mean())
+
+
+class Overlaps:
+    """Gathers the per-region overlap above some scores from blocks of anomalous pixels."""
+
+    def __init__(self, sizes: np.ndarray, cuts: np.ndarray) -> None:
+        self._sizes = sizes
+        self._cuts = cuts
+        self._covered = sizes.copy()
+        self._means: list[float] = []
+
+    def add(self, keys: np.ndarray, regions: np.ndarray) -> None:
+        """Take a block of int32 keys and their regions, both (n,), ascending also from block to block."""
+        stops = np.searchsorted(keys, self._cuts[len(self._means) :], side="right")
+        stops = stops[stops < keys.size]  # the next block may go on below the other cuts
+        start = 0
+        for stop in stops:
+            np.subtract.at(self._covered, regions[start:stop], 1)
+            self._means.append(self._mean())
+            start = stop
+        np.subtract.at(self._covered, regions[start:], 1)
+
+    def _mean(self) -> float:
+        return float((self._covered / self._sizes).mean())
+
+    @property
+    def values(self) -> np.ndarray:
+        """The mean over regions of the share with keys > each of the ascending int32 `cuts`, float64 (n,)."""
+        rest = self._cuts.size - len(self._means)
+        return np.array([*self._means, *[self._mean()] * rest])
 
 
 class Flavour(NamedTuple):
@@ -117,27 +146,37 @@ class Protocol(NamedTuple):
         return self.rates.size < FEW_THRESHOLDS or self.largest_fpr < LOW_FPR
 
 
-def protocol_aupro(
-    flavour: str, low: np.float32, high: np.float32, normals: Normals, anomalous: Anomalous
-) -> Protocol:
-    """Compute the protocol's number from the sorted pixels of a class that has some of either kind.
+class ProtocolArea:
+    """Gathers the protocol's number from blocks of anomalous pixels, by ascending score."""
 
-    `flavour` is a key of `FLAVOURS`, `low` and `high` are the lowest and highest score of the class.
-    """
-    if low == high:
-        return Protocol(None, CONSTANT_MAPS)
-    thresholds, rate = FLAVOURS[flavour]
-    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        try:
-            cuts = keys_of(thresholds(low, high))
-        except (OverflowError, ValueError):  # a number of thresholds that is infinite or NaN
-            return Protocol(None, NO_THRESHOLDS)
-    rates = (normals.count(cuts)[1] / len(normals)).astype(rate)
-    kept = rates < rate(LIMIT)
-    rates = rates[kept]
-    overlaps = np.array([shares.mean() for shares in anomalous.coverage(cuts[kept])])[::-1]
-    if not rates.size or rates[0] == rates[-1]:
-        return Protocol(None, NO_WIDTH, rates, overlaps)
-    stretched = (rates - rates.min()) / (rates.max() - rates.min())
-    area = -float(np.trapezoid(overlaps, stretched)) + 0.0  # from right to left; -0.0 becomes 0.0
-    return Protocol(area, "", rates, overlaps)
+    def __init__(
+        self, flavour: str, low: np.float32, high: np.float32, normals: Normals, sizes: np.ndarray
+    ) -> None:
+        """Choose the thresholds of a class that has pixels of either kind.
+
+        `flavour` is a key of `FLAVOURS`, `low` and `high` are the lowest and highest score of the class,
+        `sizes` (R,) are those of its regions.
+        """
+        thresholds, rate = FLAVOURS[flavour]
+        self._reason = CONSTANT_MAPS if low == high else ""
+        cuts = np.empty(0, np.int32)
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            try:
+                cuts = keys_of(thresholds(low, high)) if low != high else cuts
+            except (OverflowError, ValueError):  # a number of thresholds that is infinite or NaN
+                self._reason = NO_THRESHOLDS
+        rates = (normals.count(cuts)[1] / len(normals)).astype(rate)
+        kept = rates < rate(LIMIT)
+        self._rates = rates[kept]
+        self._overlaps = Overlaps(sizes, cuts[kept])
+        self.add = self._overlaps.add
+
+    def result(self) -> Protocol:
+        """Return the number, or why there is none, when all blocks are in."""
+        rates, overlaps = self._rates, self._overlaps.values
+        reason = self._reason or ("" if rates.size and rates[0] != rates[-1] else NO_WIDTH)
+        if reason:
+            return Protocol(None, reason, rates, overlaps)
+        stretched = (rates - rates.min()) / (rates.max() - rates.min())
+        area = -float(np.trapezoid(overlaps, stretched)) + 0.0  # from right to left; -0.0 becomes 0.0
+        return Protocol(area, "", rates, overlaps)

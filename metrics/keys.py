@@ -23,7 +23,8 @@ LARGEST_FINITE = 0x7F7FFFFF
 def keys_of(scores: Bits) -> Bits:
     """Return the int32 keys of float32 scores, an array or a tensor of any shape."""
     if isinstance(scores, np.ndarray):
-        return _flip(np.ascontiguousarray(scores).view(np.int32))
+        bits = np.ascontiguousarray(scores).view(np.int32)
+        return bits if bits.min(initial=0) >= 0 else _flip(bits)  # most maps have no negative score
     import torch  # noqa: PLC0415 (only where tensors are handed in)
 
     return _flip(scores.contiguous().view(torch.int32))

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from metrics.buffers import Buffer
+from metrics.groups import CHUNK, Groups
 
 if TYPE_CHECKING:
     import torch
 
 
-DENSE = 16
-"""Normal keys and key values per anomalous key up to which a table of counts beats a binary search."""
+BITS = 16
+"""How many low bits of a key are kept."""
+DENSE = 1 << 13
+"""From so many keys in a group on, a table of counts beats sorting and searching them."""
+FEW = 4
+"""Up to so many keys to be counted in a group are compared with all of it."""
+
+Counter = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Ascending uint16 (n,) -> how many of a group are below each and up to each, two int64 (n,)."""
 
 
 class Normals(Protocol):
@@ -32,10 +42,11 @@ class Normals(Protocol):
 
 
 class NumpyNormals:
-    """`Normals` in main memory."""
+    """`Normals` in main memory: 16 bits a key, grouped by the others."""
 
     def __init__(self) -> None:
-        self._keys = Buffer(np.int32)
+        self._keys = Groups(np.int32, kept=np.uint16, shift=BITS)
+        self._opened: tuple[int, Counter] | None = None
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -46,25 +57,63 @@ class NumpyNormals:
         return keys[mask]
 
     def sort(self) -> None:
-        """Sort in place."""
-        self._keys.values.sort()
+        """Group what is not yet grouped."""
+        self._keys.close()
+        self._opened = None
+        if self._keys.small is None:
+            self._first, sizes = self._keys.sizes()
+            self._before = np.concatenate(([0], sizes.cumsum()))
 
     def count(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Normals.count`."""
-        kept = self._keys.values
-        start = np.searchsorted(kept, keys[0], side="left")
-        stop = np.searchsorted(kept, keys[-1], side="right")
-        near = kept[start:stop]  # a short stretch stays in the cache
-        beyond = kept.size - start
-        span = int(keys[-1]) - int(keys[0]) + 1
-        if span + near.size <= DENSE * keys.size:
-            counts = np.bincount(near - keys[0], minlength=span)
-            exceeded = beyond - counts.cumsum()[keys - keys[0]]
-            return exceeded + counts[keys - keys[0]], exceeded
-        return (
-            beyond - np.searchsorted(near, keys, side="left"),
-            beyond - np.searchsorted(near, keys, side="right"),
-        )
+        if self._keys.small is not None:
+            below, up_to = _search(self._keys.small, keys)
+        else:
+            below, up_to = np.empty((2, keys.size), dtype=np.int64)
+            groups, lows = keys >> BITS, keys.astype(np.uint16)
+            starts = np.flatnonzero(np.diff(groups, prepend=groups[:1] - 1))
+            for start, stop in pairwise([*starts.tolist(), keys.size]):
+                below[start:stop], up_to[start:stop] = self._within(int(groups[start]), lows[start:stop])
+        return len(self) - below, len(self) - up_to
+
+    def _within(self, group: int, lows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counter = self._opened[1] if self._opened and self._opened[0] == group else None
+        if counter is None:
+            counter = _counter(self._keys.pieces(group), lows.size)
+            if lows.size > FEW:  # a group may span many calls
+                self._opened = group, counter
+        before = self._before[min(max(group - self._first, 0), self._before.size - 1)]
+        below, up_to = counter(lows)
+        return before + below, before + up_to
+
+
+def _search(kept: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.searchsorted(kept, wanted, side="left"), np.searchsorted(kept, wanted, side="right")
+
+
+def _compare(kept: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counts = [(np.count_nonzero(kept < low), np.count_nonzero(kept <= low)) for low in wanted]
+    below, up_to = np.array(counts).T
+    return below, up_to
+
+
+def _counter(pieces: list[np.ndarray], wanted: int) -> Counter:
+    """Return what counts the uint16 of a group below given ones and up to them, for `wanted` of them."""
+    size = sum(piece.size for piece in pieces)
+    if size > CHUNK:
+        batches = pieces
+    else:
+        batches = [kept := np.concatenate([np.empty(0, np.uint16), *pieces])]
+        if wanted <= FEW:
+            return partial(_compare, kept)
+        if size < DENSE:
+            kept.sort(kind="stable")  # NumPy's radix sort of 16 bits: no choice of instructions
+            return partial(_search, kept)
+    table = np.zeros(1 + (1 << BITS), dtype=np.int64)
+    for batch in batches:
+        table[1:] += np.bincount(batch, minlength=1 << BITS)
+    np.cumsum(table, out=table)
+    return lambda lows: (table[lows], table[1:][lows])
 
 
 class TorchNormals:

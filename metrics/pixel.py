@@ -10,9 +10,9 @@ import numpy as np
 
 from metrics import streaming
 from metrics.aupro import FLAVOURS
+from metrics.exact import Exact
 from metrics.keys import LARGEST_FINITE, keys_of
 from metrics.normals import NumpyNormals, TorchNormals
-from metrics.onesort import OneSort
 from metrics.regions import label_regions
 from metrics.streaming import Histograms
 from metrics.table import ONE_CLASS, Report, undefined
@@ -32,9 +32,9 @@ class _Collector(Protocol):
 def memory_estimate(n_pixels: int, mode: str = "exact") -> int:
     """Return the most bytes that `PixelMetrics` takes for a class of `n_pixels` (all images together).
 
-    Exact: 4 bytes per normal and 8 per anomalous pixel, both plus an eighth for growth; here every pixel is
-    taken for anomalous, which leaves room for the regions of all but the most scattered masks. Streaming: the
-    same at any number. Maps and masks themselves are not included.
+    Exact: 2 bytes per normal and 8 per anomalous pixel, both plus at most one for the borders between groups;
+    here every pixel is taken for anomalous, which leaves room for the regions of all but the most scattered
+    masks and for normal scores on a GPU. Streaming: the same at any number. Maps and masks are not included.
     """
     return _WORKING_SPACE + (streaming.BYTES if mode == "streaming" else 9 * n_pixels)
 
@@ -42,9 +42,9 @@ def memory_estimate(n_pixels: int, mode: str = "exact") -> int:
 class PixelMetrics:
     """Takes the anomaly maps and masks of one class and returns its pixel metrics.
 
-    `mode` "exact" keeps 4 bytes per normal and 8 per anomalous pixel and computes every metric exactly;
+    `mode` "exact" keeps 2 bytes per normal and 8 per anomalous pixel and computes every metric exactly;
     "streaming" keeps histograms of a fixed size and gives each metric a bracket. `flavour` is the arithmetic
-    of `pixel_aupro`, a key of `metrics.aupro.FLAVOURS`. `engine` says where exact mode sorts: "numpy", on
+    of `pixel_aupro`, a key of `metrics.aupro.FLAVOURS`. `engine` says where exact mode counts: "numpy", on
     the CPU; "torch", where the maps are; "auto", which is "torch" for tensors that lie on an accelerator
     and "numpy" otherwise. The engine never changes a number.
     """
@@ -126,7 +126,7 @@ class PixelMetrics:
     def _new_collector(self) -> _Collector:
         if self._mode == "streaming":
             return Histograms()
-        return OneSort(NumpyNormals() if self._device is None else TorchNormals(), self._flavour)
+        return Exact(NumpyNormals() if self._device is None else TorchNormals(), self._flavour)
 
     def _add_image(self, scores: Any, mask: np.ndarray, name: str) -> None:
         if mask.dtype != bool and ((mask != 0) & (mask != 1)).any():

@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from skimage.measure import label, regionprops
 
-from metrics import METRICS, VERSION, PixelMetrics, Report, memory_estimate, pixel
+from metrics import METRICS, VERSION, PixelMetrics, Report, groups, memory_estimate, pixel
 from metrics import anomalous as anomalous_pixels
 from metrics import normals as normal_pixels
 from metrics.aupro import Protocol
-from metrics.buffers import Buffer
 from metrics.keys import keys_of, scores_of
 from metrics.regions import label_regions
 from tests.metrics import reference
@@ -71,19 +70,86 @@ def test_order_and_batches_change_nothing(data: Class, random: object) -> None:
 
 
 @quick
-@given(data=classes(), block=st.sampled_from([1, 3, 7]), dense=st.sampled_from([0, 10**9]))
-def test_blocks_and_both_ways_of_counting_agree(
-    data: Class, block: int, dense: int, monkeypatch: pytest.MonkeyPatch
+@given(
+    data=classes(),
+    block=st.sampled_from([1, 3, 7]),
+    chunk=st.sampled_from([1, 5, 64]),
+    dense=st.sampled_from([0, 1 << 20]),
+    few=st.sampled_from([0, 4]),
+)
+def test_blocks_chunks_and_all_ways_of_counting_agree(
+    data: Class, block: int, chunk: int, dense: int, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     want = report(*data)
     with monkeypatch.context() as patched:
+        patched.setattr(groups, "SMALL", 0)
+        for module in (groups, normal_pixels, anomalous_pixels):
+            patched.setattr(module, "CHUNK", chunk)
         patched.setattr(anomalous_pixels, "BLOCK", block)
-        # A table needs memory by the range of keys: force it where that is short.
-        span = int(keys_of(data.maps.max().reshape(1))[0]) - int(keys_of(data.maps.min().reshape(1))[0])
-        patched.setattr(normal_pixels, "DENSE", dense if span < 10**7 else 0)
+        patched.setattr(normal_pixels, "DENSE", dense)
+        patched.setattr(normal_pixels, "FEW", few)
         got = report(*data)
-    assert_same(got, want)
+    assert got.values == want.values | {"pixel_ap": pytest.approx(want.values["pixel_ap"], abs=1e-14)}
     assert got.details == want.details
+
+
+@pytest.mark.parametrize("levels", [1, 3, 100, None])
+def test_many_scores_in_one_group_are_walked_in_order(
+    levels: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    steps = random.integers(0, levels or 60000, size=5000)
+    scores = (np.float32(1).view(np.int32) + np.sort(steps)[::-1] * (60000 // (levels or 60000))).astype(
+        np.int32
+    )
+    monkeypatch.setattr(groups, "SMALL", 0)
+    for module in (groups, anomalous_pixels):
+        monkeypatch.setattr(module, "CHUNK", 64)
+    monkeypatch.setattr(anomalous_pixels, "BLOCK", 100)
+    pixels = anomalous_pixels.Anomalous()
+    regions = np.arange(scores.size, dtype=np.int32)
+    pixels.extend(scores, regions, np.ones(scores.size, np.int64))
+    pixels.sort()
+    blocks = list(pixels.walk())
+    assert [block.keys.size for block in blocks] == [100] * 50
+    keys, seen, tp = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    assert np.array_equal(keys, np.sort(scores))
+    assert np.array_equal(scores[seen], keys)
+    assert np.array_equal(np.sort(seen), regions)
+    assert np.array_equal(tp, scores.size - np.searchsorted(keys, keys))
+
+
+@quick
+@given(
+    st.integers(0, 2**32), st.sampled_from([3, 500]), st.sampled_from([4, 1 << 17]), st.sampled_from([0, 10])
+)
+def test_groups_hold_what_came(seed: int, chunk: int, small: int, spread: int) -> None:
+    random = np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(groups, "CHUNK", chunk)
+        patched.setattr(groups, "SMALL", small)
+        bag = groups.Groups(np.int32, kept=np.uint16, shift=16)
+        values = [
+            random.integers(-(2**31), 2**31 - 1, size=n).astype(np.int32) >> spread for n in (0, 7, 400)
+        ]
+        for part in values:
+            bag.extend(part)
+            bag.close()
+        together = np.concatenate(values)
+        assert len(bag) == together.size
+        if bag.small is not None:
+            assert small > 4 and chunk > together.size
+            assert np.array_equal(bag.small, np.sort(together))
+            return
+        first, sizes = bag.sizes()
+        kept = [
+            (first + group) << 16 | int(low)
+            for group, size in enumerate(sizes)
+            for low in np.sort(np.concatenate([np.empty(0, np.uint16), *bag.pieces(first + group)]))
+        ]
+        assert kept == np.sort(together).tolist()
+        assert sizes.sum() == together.size
+        assert bag.pieces(first - 1) == bag.pieces(first + sizes.size) == []
 
 
 @pytest.mark.parametrize("block", [1, 100])
@@ -357,24 +423,6 @@ def test_the_largest_float32_are_scores_like_others(mode: str) -> None:
 
 def test_a_version_of_the_definitions_is_not_changed_by_accident() -> None:
     assert VERSION == 1, "every cell on every disk was measured with it"
-
-
-def test_a_buffer_is_at_most_an_eighth_too_large() -> None:
-    tracemalloc.start()
-    try:
-        buffer = Buffer(np.int32)
-        chunk = np.arange(10**5, dtype=np.int32)
-        before = tracemalloc.get_traced_memory()[0]
-        for count in range(1, 51):
-            view = buffer.values  # whoever still holds one does not stop it from growing
-            buffer.extend(chunk)
-            taken = tracemalloc.get_traced_memory()[0] - before
-            assert taken <= count * chunk.nbytes * 9 / 8 + 2000
-        assert view.dtype == chunk.dtype
-    finally:
-        tracemalloc.stop()
-    assert len(buffer) == 50 * chunk.size
-    assert np.array_equal(buffer.values.reshape(50, -1), np.tile(chunk, (50, 1)))
 
 
 @pytest.mark.parametrize("mode", ["exact", "streaming"])

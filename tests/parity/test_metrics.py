@@ -10,7 +10,7 @@ import pytest
 
 from metrics import PixelMetrics, Report, image_metrics
 from metrics.anomalous import Anomalous
-from metrics.aupro import FLAVOURS, Protocol, protocol_aupro
+from metrics.aupro import FLAVOURS, Protocol, ProtocolArea
 from metrics.keys import keys_of
 from metrics.normals import NumpyNormals
 from metrics.regions import label_regions
@@ -113,7 +113,10 @@ def run_protocol(maps: np.ndarray, masks: np.ndarray, flavour: str) -> Protocol:
         anomalous.extend(normals.split(keys_of(scores), mask), *label_regions(mask))
     normals.sort()
     anomalous.sort()
-    return protocol_aupro(flavour, maps.min(), maps.max(), normals, anomalous)
+    area = ProtocolArea(flavour, maps.min(), maps.max(), normals, anomalous.sizes)
+    for block in anomalous.walk():
+        area.add(block.keys, block.regions)
+    return area.result()
 
 
 def check_brackets(streamed: Report, exact: Report) -> None:

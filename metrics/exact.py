@@ -1,9 +1,9 @@
-"""All pixel metrics of a class, exactly, from one sort of its scores.
+"""All pixel metrics of a class, exactly.
 
-Normal pixels are kept as int32 keys (4 bytes), anomalous ones as int64 (8 bytes) with the key in the high
-and the region in the low word. Both are sorted in place. Every metric is then a sum over the anomalous
-pixels (see `metrics.ranking` and `RegionAreas`), walked in blocks; how many normal pixels reach or exceed a
-pixel's score is a binary search in the few of them that lie between the ends of its block.
+Keys are grouped by their high 16 bits while they arrive (`metrics.groups`): 2 bytes are kept of a normal
+pixel, 8 of an anomalous one, with its region. Every metric is a sum over the anomalous pixels (see
+`metrics.ranking` and `RegionAreas`), walked by ascending key in blocks; how many normal pixels reach or
+exceed a pixel's key is known from the sizes of the groups below and from a look at its own.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from metrics.anomalous import Anomalous
-from metrics.aupro import RegionAreas, protocol_aupro
+from metrics.aupro import ProtocolArea, RegionAreas
 from metrics.keys import scores_of
 from metrics.normals import Normals
 from metrics.ranking import RankSums
 from metrics.table import Report
 
 
-class OneSort:
+class Exact:
     """Keeps the keys of a class until all images are in."""
 
     def __init__(self, normals: Normals, flavour: str) -> None:
@@ -39,12 +39,14 @@ class OneSort:
         anomalous.sort()
         ranks = RankSums(len(anomalous), len(normals))
         areas = RegionAreas(anomalous.sizes, len(normals))
+        lowest, highest = scores_of(np.array([low, high], dtype=np.int32))
+        thresholds = ProtocolArea(self._flavour, lowest, highest, normals, anomalous.sizes)
         for keys, regions, tp in anomalous.walk():
             fp, fp_above = normals.count(keys)
             ranks.add(tp, fp, fp_above, keys)
             areas.add(regions, fp, fp_above)
-        lowest, highest, threshold = scores_of(np.array([low, high, ranks.f1max_threshold], dtype=np.int32))
-        protocol = protocol_aupro(self._flavour, lowest, highest, normals, anomalous)
+            thresholds.add(keys, regions)
+        protocol = thresholds.result()
         return Report(
             values={
                 "pixel_auroc": ranks.auroc,
@@ -55,7 +57,7 @@ class OneSort:
             },
             reasons={} if protocol.aupro is not None else {"pixel_aupro": protocol.reason},
             details={
-                "pixel_f1max_threshold": float(threshold),
+                "pixel_f1max_threshold": float(scores_of(np.array([ranks.f1max_threshold], np.int32))[0]),
                 "pixel_aupro_thresholds": int(protocol.rates.size),
                 "pixel_aupro_largest_fpr": protocol.largest_fpr,
                 "pixel_aupro_few_thresholds": protocol.few_thresholds,
