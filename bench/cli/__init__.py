@@ -22,6 +22,7 @@ VERBS = {
     "check": "look a prepared dataset over",
     "run": "measure methods on datasets",
     "table": "print the paper's table and others from finished cells",
+    "figure": "draw figures for papers: galleries, curves, matrices, speed",
     "report": "write the results page: tables, charts and where each number comes from",
     "export": "send finished cells to Weights & Biases or MLflow",
     "predict": "score pictures of your own",

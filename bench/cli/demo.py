@@ -11,7 +11,6 @@ from bench.errors import BenchError
 from bench.results import read
 from bench.run.plan import summary
 from bench.show import build, write_tables
-from bench.show.page import content, write_page
 from bench.store.digests import DigestCache
 
 EXAMPLES = """\
@@ -37,14 +36,12 @@ def main(parsed: argparse.Namespace) -> int:
     cells = [cell for cell in read(demo.store) if cell["key"] in wanted]
     methods = [request.word for request in demo_requests()]
     written = write_tables(build(cells, methods=methods, headline=HEADLINE), demo.tables, "paper")
-    picture = demo.tables / "gallery.png"
-    if outcome.finished or not picture.exists():
-        demo.draw_gallery(machine, picture)
+    pictures = demo.draw_gallery(cells)
     try:
-        page = f"all of it to look at: {write_page(content(cells, methods=methods), demo.page)}"
+        page = f"all of it to look at: {demo.write_page(cells, methods)}"
     except BenchError as error:
         page = f"no page: {error}"
     print()
     print_table(build(cells, "methods", methods=methods, headline=HEADLINE), "text")
-    print(f"every dataset: {', '.join(map(str, written))}\npictures: {picture}\n{page}")
+    print(f"every dataset: {', '.join(map(str, written))}\npictures: {', '.join(map(str, pictures))}\n{page}")
     return 1 if outcome.failed or plan.refused else 0

@@ -116,7 +116,7 @@ def main(parsed: argparse.Namespace) -> int:
         source=parse_source(parsed.source),
         allow=Permissions(parsed.allow_seen, parsed.allow_partial),
         force=parsed.force,
-        save_maps=parsed.save_maps and not parsed.remetric,
+        keeps_maps=lambda folder, data: parsed.save_maps and not parsed.remetric,
         device=machine.device.type,
     )
     if parsed.shard:

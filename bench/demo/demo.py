@@ -3,24 +3,22 @@
 Its data, weights, cells and tables live in a folder of their own and never meet real ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bench.demo.standin import stand_in_folders
-from bench.predict import LoadedMethod, load_request
-from bench.run.library import Library
-from bench.run.machine import Machine
 from bench.run.plan import Plan
 from bench.run.planner import make_plan
-from bench.run.protocol import MethodRequest, setup
-from bench.show.gallery import GalleryRow, draw_gallery
+from bench.run.protocol import MethodRequest
+from bench.show.choose import Cell, choose, fill_columns
+from bench.show.figures.gallery import draw_gallery, gallery_rows
+from bench.show.figures.paper import save
+from bench.show.images import Images
+from bench.show.page import add_images, content, write_page
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
-from datasets.images import read_image, read_mask
-from datasets.samples import ClassData, Folder, Sample
+from datasets.samples import ClassData, Folder
 from methods import registry
 from methods.backbones import mini
 from methods.registry import keys
@@ -69,49 +67,40 @@ class Demo:
             self.store,
             weights_root=self.weights,
             digest=DigestCache(),
-            save_maps=True,
+            keeps_maps=lambda folder, data: data == _shown(folder),
         )
 
-    def draw_gallery(self, machine: Machine, path: Path, count: int = 6) -> None:
-        """Draw images, masks and heat maps of `count` datasets under all methods to `path`."""
-        chosen = [each for folder in stand_in_folders(self.data) if (each := _anomalous(folder))][:count]
-        requests = [request for request in demo_requests() if request.preset]
-        library = Library(self.weights, DigestCache())
-        columns = [_maps(request, chosen, library, machine) for request in requests]
-        rows = [
-            GalleryRow(folder.title, data.prompt, read_image(sample.image), read_mask(mask), maps)
-            for (folder, data, sample, mask), *maps in zip(chosen, *columns, strict=True)
-        ]
-        draw_gallery(rows, [request.detector.title for request in requests], path, "--root")
+    def draw_gallery(self, cells: Sequence[Cell], count: int = 6) -> list[Path]:
+        """Draw images, masks and kept maps of `count` datasets under all small methods; return the files."""
+        shown = {(folder.key, _shown(folder).key) for folder in stand_in_folders(self.data)}
+        columns = fill_columns(
+            choose(
+                [cell for cell in cells if (cell["dataset"], cell["class"]) in shown and _has_masks(cell)],
+                methods=[request.word for request in demo_requests() if request.preset],
+            )
+        )
+        rows = gallery_rows(columns, self._images(cells), most=count)
+        titles = [column.title for column in columns]
+        width = 0.8 * (3 + len(columns))
+        return save(lambda: draw_gallery(rows, titles, width, "map"), self.tables / "gallery", "--root")
+
+    def write_page(self, cells: Sequence[Cell], methods: Sequence[str]) -> Path:
+        """Write the results page with small pictures; raises `BenchError` where that cannot be."""
+        images = self._images(cells)
+        page, said = add_images(content(cells, kept=images, methods=methods), cells, images, None)
+        return write_page(page, self.page, images=said, flag="--root")
+
+    def _images(self, cells: Iterable[Cell]) -> Images:
+        return Images(self.store, cells, self.data / "prepared")
 
 
-_Chosen = tuple[Folder, ClassData, Sample, Path]
+def _shown(folder: Folder) -> ClassData:
+    """Return the class of a dataset whose maps are kept: the first, for one is enough to look at."""
+    return folder.classes[0]
 
 
-def _anomalous(folder: Folder) -> _Chosen | None:
-    """Return an anomalous image of a dataset, with its class and mask."""
-    for data in folder.classes:
-        masked = [(sample, sample.mask) for sample in data.samples if sample.mask is not None]
-        if data.has_pixel_level and masked:
-            return folder, data, *masked[len(masked) // 2]
-    return None
-
-
-def _maps(
-    request: MethodRequest, chosen: Sequence[_Chosen], library: Library, machine: Machine
-) -> list[np.ndarray]:
-    """Return the method's anomaly map of each chosen image, with the weights of the protocol."""
-    loaded: dict[str, LoadedMethod] = {}
-    maps = []
-    for folder, data, sample, _ in chosen:
-        name = repr(setup(request, folder.target)[:2])
-        if name not in loaded:
-            loaded[name] = load_request(request, library, machine.device, target=folder.target)
-        # A transductive method compares the images of a class.
-        samples = data.samples if loaded[name].transductive else (sample,)
-        answers = loaded[name].many([each.image for each in samples], data.prompt, machine.batch_size)
-        maps.append(answers[samples.index(sample)].map)
-    return maps
+def _has_masks(cell: Cell) -> bool:
+    return cell["not_applicable"]["pixel"] is None
 
 
 def demo_requests() -> list[MethodRequest]:

@@ -1,7 +1,7 @@
 """From a request to a plan: which cells are wanted, with which weights, what is here, what is refused."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from methods.base import ZeroShotDetector
 from methods.source import Source
 from methods.weights import WeightsError
 
+KeepsMaps = Callable[[Folder, ClassData], bool]
 _MOSTLY = 0.5
 """A target of whose images this share was trained on is the source under another name."""
 
@@ -38,20 +39,20 @@ def make_plan(
     source: Source | None = None,
     allow: Permissions | None = None,
     force: bool = False,
-    save_maps: bool = False,
+    keeps_maps: KeepsMaps = lambda folder, data: False,
     device: str = "cpu",
 ) -> Plan:
     """Return the plan for all requests on all folders.
 
     `source` overrides the protocol's choice of weights. `device` is the type, `cpu` or `cuda`, of what will
     compute: the encoders' precision may depend on it. `digest` gives a file's SHA-256 (see
-    `bench.store.digests`); it is asked for every image, so pass one that remembers. With `save_maps` a
-    finished cell without kept maps is computed again: maps come from nowhere else.
+    `bench.store.digests`); it is asked for every image, so pass one that remembers. Where `keeps_maps`
+    is true of a class, a finished cell without kept maps is computed again: maps come from nowhere else.
     """
     warm(digest, (path for folder in folders for data in folder.classes for path in data.files))
     library = Library(weights_root, digest)
     chosen, allowed = settings or Settings(), allow or Permissions()
-    planner = _Planner(store, library, digest, chosen, allowed, source, force, save_maps, device)
+    planner = _Planner(store, library, digest, chosen, allowed, source, force, keeps_maps, device)
     for request in requests:
         for folder in folders:
             try:
@@ -71,7 +72,7 @@ class _Planner:
     allow: Permissions
     source: Source | None
     force: bool
-    save_maps: bool
+    keeps_maps: KeepsMaps
     device: str
     done: list[CellId] = field(default_factory=list)
     lacking: list[tuple[CellId, Mapping[str, Any]]] = field(default_factory=list)
@@ -146,8 +147,8 @@ class _Planner:
             )
             cell = CellId(request.key, str(source) if source else None, folder.key, data.key, config)
             finished = None if self.force else self.store.read(cell)
-            lacks_maps = self.save_maps and not are_kept(self.store.maps_path(cell), finished)
-            if finished is not None and not lacks_maps:
+            kept = not self.keeps_maps(folder, data) or are_kept(self.store.maps_path(cell), finished)
+            if finished is not None and kept:
                 told = facts | ({"gone": False} if finished.get("gone") else {})
                 if not told.items() <= finished.items():
                     self.lacking.append((cell, told))
@@ -157,7 +158,7 @@ class _Planner:
             self._note_other_precision(request, cell, settings.precision)
             task = Task(
                 cell, request, folder, data, of_class, settings, facts, overlap[data.key],
-                save_maps=self.save_maps, here=finished is not None,
+                save_maps=self.keeps_maps(folder, data), here=finished is not None,
             )  # fmt: skip
             job = self._jobs.get(job_key) or Job(
                 request, source, options, found.files, (), settings.precision

@@ -29,6 +29,17 @@ def tinted(image: Image.Image, scores: NDArray[np.float32], low: float, high: fl
     return Image.composite(heat, image, opacity)
 
 
+def outlined(image: Image.Image, region: NDArray[np.bool_]) -> Image.Image:
+    """Return the RGB image with an outline around the region (H, W) of its pixels."""
+    pixels = np.array(image)
+    width = max(1, round(max(image.size) / 400))
+    inside = region.astype(np.uint8)
+    inner, core = (minimum_filter(inside, 1 + 2 * by) for by in (width, 2 * width))
+    pixels[maximum_filter(inside, 1 + 2 * width) > core] = _HALO
+    pixels[inside > inner] = _LINE
+    return Image.fromarray(pixels)
+
+
 def side_by_side(
     image: Image.Image, scores: NDArray[np.float32], low: float, high: float, contour: float
 ) -> Image.Image:
@@ -39,11 +50,6 @@ def side_by_side(
     panel = image.copy()
     panel.thumbnail((LONGEST, LONGEST))
     enlarged = np.asarray(Image.fromarray(scores).resize(panel.size, Image.Resampling.BILINEAR))
-    pixels = np.array(panel)
-    width = max(1, round(max(panel.size) / 400))
-    region = (enlarged >= contour).astype(np.uint8)
-    inner, core = (minimum_filter(region, 1 + 2 * by) for by in (width, 2 * width))
-    pixels[maximum_filter(region, 1 + 2 * width) > core] = _HALO
-    pixels[region > inner] = _LINE
+    pixels = np.asarray(outlined(panel, enlarged >= contour))
     gap = np.full((panel.height, max(4, panel.width // 50), 3), 255, np.uint8)
     return Image.fromarray(np.hstack([pixels, gap, coloured(enlarged, low, high)]))

@@ -74,7 +74,7 @@ def plan_for(tmp_path: Path, data: Path) -> Planner:
             source=Source.parse(source) if source else None,
             allow=allow,
             force=force,
-            save_maps=save_maps,
+            keeps_maps=lambda folder, data: save_maps,
             device=device,
         )
 

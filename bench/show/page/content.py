@@ -8,9 +8,12 @@ from bench.errors import BenchError
 from bench.results import seed_of
 from bench.show import build, published
 from bench.show.choose import Cell, ColumnCells, choose, fill_columns, settings
-from bench.show.means import Group, Results
-from bench.show.model import LEVELS, TRIPLES, Table, Value, metric_title
-from bench.show.page.curves import curves, telling
+from bench.show.cost import averages, cost
+from bench.show.curves import telling
+from bench.show.images import Images
+from bench.show.means import Results
+from bench.show.model import LEVELS, TRIPLES, Table, Value, metric_title, with_aupro
+from bench.show.page.curves import curves, pixel_curves
 from bench.show.page.grids import grid, level_of, metrics_of, said, turned
 from bench.show.summary import ORIGIN, summarise
 from bench.store.cells import identify
@@ -41,8 +44,10 @@ class Content:
     """For the script: speed, memory and averages of each method."""
 
 
-def content(cells: Iterable[Cell], **wanted: Any) -> Content:
-    """Return the page's content; `wanted` chooses them as in `bench.show.build`.
+def content(cells: Iterable[Cell], kept: Images | None = None, **wanted: Any) -> Content:
+    """Return the page's content; `wanted` chooses cells as in `bench.show.build`.
+
+    Pixel curves come from `kept` maps, where there are some.
 
     Raises:
         BenchError: Nothing is there, or cells of one column were measured differently.
@@ -76,7 +81,7 @@ def content(cells: Iterable[Cell], **wanted: Any) -> Content:
         "metrics": {each["key"]: each for section in paper.sections for each in _metrics(section)},
         "levels": LEVELS,
     }
-    return Content(tables, _cells(columns, by_source, results, labels), _speed(columns, results))
+    return Content(tables, _cells(columns, by_source, results, labels, kept), _speed(columns, results))
 
 
 def _metrics(section: Any) -> list[dict[str, str]]:
@@ -157,47 +162,36 @@ def _published(cells: Sequence[Cell], where: Any, wanted: Mapping[str, Any]) -> 
 
 def _speed(columns: Sequence[ColumnCells], results: Results) -> dict[str, Any]:
     """Return for each method what it costs, and its averages: a point for each group and metric."""
-    methods, points = [], []
+    methods: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    metrics = results.known(tuple(with_aupro((*TRIPLES["image"], *TRIPLES["pixel"]), "both")))
     for number, column in enumerate(columns):
-        timed = [cell for cell in column.cells if cell["timing"].get("images_per_s")]
-        images = [sum(cell["counts"].values()) for cell in timed]
-        seconds = [count / cell["timing"]["images_per_s"] for count, cell in zip(images, timed, strict=True)]
-        peaks = [peak for cell in column.cells if (peak := cell["timing"].get("peak_gpu_bytes"))]
-        devices = {str(cell["provenance"].get("device") or "unknown") for cell in column.cells}
-        cost = {
-            "images_per_s": round(sum(images) / sum(seconds), 3) if seconds else None,
-            "peak_gib": round(max(peaks) / 2**30, 3) if peaks else None,
-            "devices": ", ".join(sorted(devices)),
-        }
-        methods.append({"method": number, "label": column.label, **cost})
-        for group in results.groups:
-            points += [{"method": number, **cost, **point} for point in _averages(column, group, results)]
+        taken = cost(column)._asdict()
+        methods.append({"method": number, "label": column.label, **taken})
+        points += [
+            {
+                "method": number,
+                **taken,
+                "place": place,
+                "metric": metric,
+                "value": float(value.shown or 0),
+                "text": value.text + value.symbols,
+                "ranked": value.competes,
+                "said": said(value),
+            }
+            for group in results.groups
+            for metric in metrics
+            for place, value in averages(results, column.label, group, metric)
+        ]
     return {"methods": methods, "points": points}
 
 
-def _averages(column: ColumnCells, group: Group, results: Results) -> list[dict[str, Any]]:
-    places = [None] if group.average else list(group.datasets)
-    points = []
-    for level, metrics in TRIPLES.items():
-        for metric in results.known((*metrics, *(["pixel_aupro_exact"] if level == "pixel" else []))):
-            for row in places:
-                value = results.value(column.label, group, row, metric)
-                if value.number is not None and value.shown is not None:
-                    points.append(
-                        {
-                            "place": group.title if row is None else row.title,
-                            "metric": metric,
-                            "value": float(value.shown),
-                            "text": value.text + value.symbols,
-                            "ranked": value.competes,
-                            "said": said(value),
-                        }
-                    )
-    return points
-
-
 def _cells(
-    columns: Sequence[ColumnCells], by_source: Sequence[ColumnCells], results: Results, labels: Sequence[str]
+    columns: Sequence[ColumnCells],
+    by_source: Sequence[ColumnCells],
+    results: Results,
+    labels: Sequence[str],
+    kept: Images | None,
 ) -> list[dict[str, Any]]:
     places: dict[str, list[int]] = {}
     for column in (*columns, *by_source):
@@ -220,6 +214,7 @@ def _cells(
             "seed": seed_of(cell),
             "facts": facts(cell),
             "curves": curves(cell),
+            "pixel": _pixel(cell, kept),
             "telling": {
                 which: {"image": row["image"], "label": row["label"], "score": float(f"{row['score']:.5g}")}
                 for which, row in telling(cell).items()
@@ -228,6 +223,11 @@ def _cells(
         for column in columns
         for cell in column.cells
     ]
+
+
+def _pixel(cell: Cell, kept: Images | None) -> dict[str, Any] | None:
+    curve = kept.maps(cell).curve if kept is not None and kept.keeps_maps(cell) else None
+    return None if curve is None else pixel_curves(curve)
 
 
 def facts(cell: Cell) -> list[tuple[str, str]]:

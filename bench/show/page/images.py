@@ -1,48 +1,127 @@
-"""Images beside the page: small copies of the best, the median and the worst of each class."""
+"""Small pictures of the best, the median and the worst image of each class, beside the page or in it."""
 
+import base64
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from bench.errors import BenchError
+from bench.show.choose import Cell
+from bench.show.images import Images
 from bench.show.page.content import Content
+from bench.show.pictures import outlined, tinted
 from bench.store.atomic import write_atomically
 
 FOLDER = "images"
-SIDE = 256
-"""Longest side of a copy, in pixels."""
-Read = Callable[[str, str], Image.Image | None]
-"""(key of a cell, name of one of its images) -> the RGB image; None: it is not here."""
+SIDE, SIDE_INSIDE = 256, 112
+"""Longest side of a picture beside the page and in it, in pixels."""
+ROOM_INSIDE = 5 * 2**20
+"""Bytes that pictures in the page may take together."""
 
 
-def add_images(page: Content, site: Path, read: Read) -> tuple[Content, str]:
-    """Write small copies into `site/images`; return the page that shows them, and how many there are."""
-    files: dict[tuple[int, str], str | None] = {}
-    cells = []
-    for cell in page.cells:
-        shown = {}
-        for which, row in cell["telling"].items():
-            place = cell["dataset"], row["image"]
-            if place not in files:
-                files[place] = _copy(read(cell["key"], row["image"]), site, cell["key"] + row["image"])
-            shown[which] = row | {"file": files[place]}
-        cells.append(cell | {"telling": shown})
-    here = sum(file is not None for file in files.values())
-    said = f"{here} images stand beside the page"
-    if missing := len(files) - here:
-        said += f"; {missing} are not under the data root"
-    return replace(page, cells=cells), f"{said}. No anomaly maps are kept, so none is laid over them."
+@dataclass
+class _Pictures:
+    """Makes small pictures, each once, and counts them."""
+
+    put: Callable[[bytes], str | None]
+    """A JPEG -> its address on the page; None: there is no room left."""
+    side: int
+    made: int = 0
+    crowded: int = 0
+
+    def add(self, picture: Image.Image) -> str | None:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85 if self.side == SIDE else 75)
+        address = self.put(buffer.getvalue())
+        self.made += address is not None
+        self.crowded += address is None
+        return address
 
 
-def _copy(image: Image.Image | None, site: Path, name: str) -> str | None:
-    """Write the small copy and return its address: a digest, so that no name in data leads elsewhere."""
-    if image is None:
+def add_images(
+    page: Content, cells: Iterable[Cell], images: Images, site: Path | None
+) -> tuple[Content, str]:
+    """Return the page with small pictures of the images that tell most, and what is to be said of them.
+
+    An image has the outline of its ground truth; beside it stands each method's heat map over the image,
+    where maps are kept. They are written to `site/images`, or put into the page as far as `ROOM_INSIDE`
+    goes. What cannot be read is left out and counted.
+    """
+    known = {cell["key"]: cell for cell in cells}
+    pictures = _Pictures(_inside(), SIDE_INSIDE) if site is None else _Pictures(_beside(site), SIDE)
+    shown: dict[tuple[int, str], tuple[Image.Image | None, str | None]] = {}
+    without_maps, shown_cells = 0, []
+    for on_page in page.cells:
+        cell, rows = known[on_page["key"]], {}
+        has_maps = images.keeps_maps(cell)
+        without_maps += not has_maps
+        for which, row in on_page["telling"].items():
+            place = on_page["dataset"], row["image"]
+            if place not in shown:
+                shown[place] = _image(cell, row["image"], images, pictures)
+            small, address = shown[place]
+            heat = _overlay(cell, row["image"], images, small) if has_maps and small is not None else None
+            rows[which] = row | {"file": address, "heat": None if heat is None else pictures.add(heat)}
+        shown_cells.append(on_page | {"telling": rows})
+    missing = sum(small is None for small, _ in shown.values())
+    said = [
+        f"{pictures.made} small pictures stand {'in' if site is None else 'beside'} the page",
+        f"{pictures.crowded} had no room in it (report --site has)" if pictures.crowded else "",
+        f"{missing} images are not under the data root, or have changed" if missing else "",
+        f"{without_maps} of {len(page.cells)} cells have no kept maps to lay over" if without_maps else "",
+    ]
+    return replace(page, cells=shown_cells), "; ".join(filter(None, said)) + "."
+
+
+def _image(
+    cell: Cell, name: str, images: Images, pictures: _Pictures
+) -> tuple[Image.Image | None, str | None]:
+    """Return a small copy, and the address of one with the outline of the ground truth."""
+    try:
+        small = images.image(cell, name)
+        mask = images.mask(cell, name)
+    except BenchError:
+        return None, None
+    small.thumbnail((pictures.side, pictures.side))
+    if mask is None or not mask.any():
+        return small, pictures.add(small)
+    region = Image.fromarray(mask * np.uint8(255)).resize(small.size, Image.Resampling.BILINEAR)
+    return small, pictures.add(outlined(small, np.asarray(region) > 127))
+
+
+def _overlay(cell: Cell, name: str, images: Images, small: Image.Image) -> Image.Image | None:
+    """Return the heat map over the image, coloured from the lowest to the highest value of the class."""
+    try:
+        kept = images.maps(cell)
+        return tinted(small, images.heat(cell, name), float(kept.low.min()), float(kept.high.max()))
+    except BenchError:
         return None
-    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:20]
-    small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
-    path = site / FOLDER / f"{digest}.jpg"
-    write_atomically(path, lambda place: small.save(place, "JPEG", quality=85), "--site", durable=False)
-    return f"{FOLDER}/{digest}.jpg"
+
+
+def _beside(site: Path) -> Callable[[bytes], str]:
+    def put(content: bytes) -> str:
+        name = f"{hashlib.sha256(content).hexdigest()[:20]}.jpg"  # no name of the data leads elsewhere
+        path = site / FOLDER / name
+        write_atomically(path, lambda place: place.write_bytes(content), "--site", durable=False)
+        return f"{FOLDER}/{name}"
+
+    return put
+
+
+def _inside() -> Callable[[bytes], str | None]:
+    room = ROOM_INSIDE
+
+    def put(content: bytes) -> str | None:
+        nonlocal room
+        address = "data:image/jpeg;base64," + base64.b64encode(content).decode()
+        if len(address) > room:
+            return None
+        room -= len(address)
+        return address
+
+    return put

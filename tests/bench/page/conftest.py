@@ -10,6 +10,7 @@ import pytest
 
 from bench.cli import main
 from tests.bench.page.grid import HOSTILE, cell, write, write_grid
+from tests.show.figures.conftest import Measured, measure
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -92,3 +93,9 @@ def report(extra: None, results: Path, tmp_path_factory: pytest.TempPathFactory)
     path = tmp_path_factory.mktemp("page") / "report.html"
     assert main(["report", "--results", str(results), "--out", str(path)]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """Return results of a run that kept its maps."""
+    return measure(tmp_path_factory.mktemp("measured"))

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
+from bench.cli import main
 from bench.results import read
 from bench.show import build
-from bench.show.page import add_images, content, write_page
 from bench.store.cells import CellStore
 from tests.bench.page.grid import HOSTILE
+from tests.show.figures.conftest import Measured
 
 Open = Callable[..., Any]
 
@@ -203,11 +203,33 @@ def test_matrix_speed_and_published_numbers(open_page: Open, report: Path) -> No
     assert "difference" in page.locator("#published-table").inner_text()
 
 
-def test_images_beside_the_page_are_shown(open_page: Open, results: Path, tmp_path: Path) -> None:
-    page = content(read(CellStore(results / "runs")), methods=["vand"], datasets=["btad"])
-    shown, said = add_images(page, tmp_path, lambda _, name: Image.new("RGB", (300, 600), "red"))
-    opened = open_page(write_page(shown, tmp_path / "index.html", images=said))
-    image = opened.page.locator("#telling img").first
-    image.scroll_into_view_if_needed()
-    assert image.evaluate("(image) => image.decode().then(() => image.naturalHeight)") == 256
-    assert said in opened.page.locator("#class").inner_text()
+@pytest.mark.parametrize("inside", [False, True])
+def test_images_heat_maps_and_pixel_curves_are_shown(
+    open_page: Open, measured: Measured, tmp_path: Path, inside: bool
+) -> None:
+    out = tmp_path / "site" / "index.html"
+    where = ["--images", "--out", str(out)] if inside else ["--site", str(out.parent)]
+    words = ["report", "--results", str(measured.results), "--data-root", str(measured.data)]
+    assert main([*words, *where]) == 0
+    page = open_page(out).page
+    images = page.locator("#telling img")
+    assert images.count() == 2 * 3 * 2  # methods, best to worst, image and heat map
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+        assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 56
+        assert (image.get_attribute("src") or "").startswith("data:" if inside else "images/")
+    assert (images.nth(1).get_attribute("alt") or "").startswith("heat map of bolt/test/")
+    for chart in ("pixel-roc", "pixel-pr", "pixel-pro"):
+        page.locator(f"#{chart} .mark-line path").nth(1).wait_for(state="attached")
+        assert page.locator(f"#{chart} .mark-line path").count() == 2
+    assert "outline is the ground truth" in page.locator("#class").inner_text()
+    assert "no kept maps" not in page.locator("#class").inner_text()
+
+
+def test_without_kept_maps_the_page_says_so(open_page: Open, report: Path) -> None:
+    page = open_page(report).page
+    assert not page.locator("#pixel-charts").is_visible()
+    assert (
+        "maps of 0 of these 3 cells; run --save-maps keeps them" in page.locator("#pixel-note").inner_text()
+    )
+    assert page.locator("#telling img").count() == 0

@@ -8,16 +8,20 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bench.cli import main
-from bench.show.page import LARGEST
-from bench.show.page.curves import POINTS, counts, curves, telling
+from bench.show.curves import counts, telling
+from bench.show.page import LARGEST, add_images, content
+from bench.show.page.curves import POINTS, curves, pixel_curves
+from bench.show.pictures import outlined, tinted
 from tests.bench.conftest import make_mvtec_layout
 from tests.bench.page.grid import cell, write_grid
+from tests.show.figures.conftest import Measured
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -103,7 +107,15 @@ def test_no_extra_and_no_cells_are_said_in_one_line(
     assert not out.exists()
 
 
-def test_a_site_has_small_copies_beside_the_page(
+def packed(page: Path) -> list[dict[str, Any]]:
+    """Return the cells as the page's script finds them."""
+    found = re.search('id="data">([^<]*)<', page.read_text(encoding="utf-8"))
+    assert found
+    cells: list[dict[str, Any]] = json.loads(gzip.decompress(base64.b64decode(found[1])))["cells"]
+    return cells
+
+
+def test_a_site_has_small_pictures_beside_the_page(
     extra: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = make_mvtec_layout(tmp_path / "data" / "parts", classes=("bolt",))
@@ -112,20 +124,81 @@ def test_a_site_has_small_copies_beside_the_page(
     ran = ["run", "--methods", "chance", "--datasets", str(data), "--device", "cpu", *words]
     assert main(ran) == 0
     assert main(["report", "--site", str(site), *words]) == 0
-    assert "3 images stand beside the page. No anomaly maps are kept" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 small pictures stand beside the page; 1 of 1 cells have no kept maps to lay over." in said
     copies = sorted((site / "images").iterdir())
-    assert len(copies) == 3
     assert {Image.open(path).size for path in copies} == {(56, 40)}
-    text = (site / "index.html").read_text(encoding="utf-8")
-    packed = re.search('id="data">([^<]*)<', text)
-    assert packed
-    cells = json.loads(gzip.decompress(base64.b64decode(packed[1])))["cells"]
-    named = {row["file"] for cell in cells for row in cell["telling"].values()}
-    assert named == {f"images/{path.name}" for path in copies}
+    (cell,) = packed(site / "index.html")
+    assert {row["file"] for row in cell["telling"].values()} == {f"images/{path.name}" for path in copies}
+    assert all(row["heat"] is None for row in cell["telling"].values())
+    assert cell["pixel"] is None
     assert main(["report", "--site", str(site), "--data-root", str(tmp_path), "--results", results]) == 0
-    assert "0 images stand beside the page; 3 are not under the data root" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 small pictures stand beside the page; 3 images are not under the data root, or have" in said
+    assert main([*ran, "--save-maps"]) == 0
+    assert main(["report", "--site", str(site), *words]) == 0
+    assert "6 small pictures stand beside the page.\n" in capsys.readouterr().out
+    (cell,) = packed(site / "index.html")
+    assert set(cell["pixel"]) == {"roc", "pr", "pro"}
+    assert len({row["heat"] for row in cell["telling"].values()} | {None}) == 4
+
+
+def test_pictures_show_the_outline_of_the_truth_and_the_heat_of_the_class(
+    measured: Measured, tmp_path: Path
+) -> None:
+    page = content(measured.cells, kept=measured.images, methods=["oracle"])
+    shown, _ = add_images(page, measured.cells, measured.images, tmp_path)
+    for on_page in shown.cells:
+        (of_cell,) = (each for each in measured.cells if each["key"] == on_page["key"])
+        kept = measured.images.maps(of_cell)
+        for row in on_page["telling"].values():
+            whole = Image.open(measured.data / "parts" / row["image"]).convert("RGB")
+            mask = measured.images.mask(of_cell, row["image"])
+            assert mask is not None
+            for address, expected in (
+                (row["file"], outlined(whole, mask > 0) if mask.any() else whole),
+                (row["heat"], tinted(whole, kept.read(row["image"]), kept.low.min(), kept.high.max())),
+            ):
+                expected.save(tmp_path / "expected.jpg", quality=85)
+                assert (tmp_path / address).read_bytes() == (tmp_path / "expected.jpg").read_bytes()
+
+
+def test_pictures_in_the_page_stop_where_their_room_ends(
+    extra: None, measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ["report", "--images", "--results", str(measured.results), "--data-root", str(measured.data)]
+    out = tmp_path / "report.html"
+    assert main([*words, "--out", str(out)]) == 0
+    assert "had no room" not in capsys.readouterr().out
+    found = [
+        row[name] for cell in packed(out) for row in cell["telling"].values() for name in ("file", "heat")
+    ]
+    assert all(address.startswith("data:image/jpeg;base64,") for address in found)
+    monkeypatch.setattr("bench.show.page.images.ROOM_INSIDE", 5000)
+    assert main([*words, "--out", str(out)]) == 0
+    assert re.search(r"\d+ small pictures stand in the page; \d+ had no room in it", capsys.readouterr().out)
+    found = [
+        row[name] for cell in packed(out) for row in cell["telling"].values() for name in ("file", "heat")
+    ]
+    assert 0 < sum(len(address) for address in {*found} if address) <= 5000
+
+
+def test_pixel_curves_of_the_page_have_the_areas_of_the_metrics(measured: Measured) -> None:
+    for of_cell in measured.cells:
+        curve = measured.images.maps(of_cell).curve
+        assert curve is not None
+        drawn = pixel_curves(curve)
+        assert all(len(points) <= 40 for line in drawn.values() for points in line)
+        fpr, recall = drawn["roc"]
+        assert np.trapezoid(recall, fpr) == pytest.approx(of_cell["metrics"]["pixel_auroc"], abs=5e-3)
+        rates, overlaps = drawn["pro"]
+        up_to = np.linspace(0, 0.3, 1000)
+        area = np.trapezoid(np.interp(up_to, rates, overlaps), up_to) / 0.3
+        assert area == pytest.approx(of_cell["metrics"]["pixel_aupro_exact"], abs=0.02)
 
 
 def test_the_page_loads_no_torch() -> None:
-    code = "import sys, bench.show.page; sys.exit('torch' in sys.modules)"
+    modules = "bench.show.page, bench.show.figures.gallery, bench.show.figures.curves"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -225,22 +225,22 @@
     const options = { ast: true, renderer: "svg", tooltip: { theme: isDark ? "dark" : "light" }, actions: false };
     waiting.set(id, await window.vegaEmbed(`#${id}`, { ...spec, config: look }, options));
   }
-  const rate = (field, title) => ({ field, type: "quantitative", title, scale: { domain: [0, 1] } });
-  function drawCurve(id, shown, curve, x, y, at) {
+  const rate = (field, title, most = 1) => ({ field, type: "quantitative", title, scale: { domain: [0, most] } });
+  function drawCurve(id, shown, x, y, { of = "curves", curve = id, at = null, most = 1 } = {}) {
     const lines = [], dots = [];
     for (const cell of shown) {
       const known = { method: methods[cell.methods[0]], name: nameOf(cell), seed: cell.seed };
-      cell.curves?.[curve]?.[0].forEach((value, order) => lines.push({ ...known, order, x: value, y: cell.curves[curve][1][order] }));
-      if (cell.curves?.at) dots.push({ ...known, x: cell.curves.at[at[0]], y: cell.curves.at[at[1]], threshold: cell.curves.threshold });
+      cell[of]?.[curve]?.[0].forEach((value, order) => lines.push({ ...known, order, x: value, y: cell[of][curve][1][order] }));
+      if (at && cell.curves?.at) dots.push({ ...known, x: cell.curves.at[at[0]], y: cell.curves.at[at[1]], threshold: cell.curves.threshold });
     }
     const { color, dash: strokeDash } = scales([...new Set(shown.map((cell) => methods[cell.methods[0]]))]);
     const tooltip = [{ field: "method", title: "method" }, { field: "x", title: x, format: ".3f" }, { field: "y", title: y, format: ".3f" }];
-    const width = Math.min(420, innerWidth - 100);
+    const width = Math.min(of === "pixel" ? 330 : 420, innerWidth - 100);
     return draw(id, { width, height: Math.min(320, width), layer: [
-      { data: { values: lines }, mark: { type: "line", strokeWidth: 1.6, interpolate: curve === "pr" ? "step-before" : "linear" },
-        encoding: { x: rate("x", x), y: rate("y", y), order: { field: "order" }, detail: { field: "seed" }, color, strokeDash, tooltip } },
+      { data: { values: lines }, mark: { type: "line", clip: true, strokeWidth: 1.6, interpolate: id === "pr" ? "step-before" : "linear" },
+        encoding: { x: rate("x", x, most), y: rate("y", y), order: { field: "order" }, detail: { field: "seed" }, color, strokeDash, tooltip } },
       { data: { values: dots }, mark: { type: "point", filled: true, size: 60 },
-        encoding: { x: rate("x", x), y: rate("y", y), color, tooltip: [...tooltip, { field: "threshold", title: "threshold", format: ".4f" }] } },
+        encoding: { x: rate("x", x, most), y: rate("y", y), color, tooltip: [...tooltip, { field: "threshold", title: "threshold", format: ".4f" }] } },
     ] });
   }
   function drawHistograms(shown) {
@@ -287,7 +287,8 @@
     const row = cell.telling[which];
     if (!row) return make("td", {}, "-");
     const parts = [`${row.image} (${row.label ? "anomalous" : "normal"}, score ${row.score})`];
-    if (row.file) parts.unshift(make("img", { src: row.file, alt: "", loading: "lazy" }));
+    const pictures = [[row.file, "image"], [row.heat, "heat map"]].filter(([address]) => address);
+    if (pictures.length) parts.unshift(make("div", { class: "pair" }, ...pictures.map(([src, what]) => make("img", { src, alt: `${what} of ${row.image}`, loading: "lazy" }))));
     return make("td", {}, ...parts);
   };
   function sample(method) {
@@ -307,9 +308,17 @@
     const rows = shown.map((cell) => make("tr", {}, make("th", { scope: "row" }, methods[cell.methods[0]] + (cell.seed ? `, seed ${cell.seed}` : "")),
       ...["best", "median", "worst"].map((which) => telling(cell, which))));
     $("telling").replaceChildren(make("table", { class: "shots" }, make("thead", {}, head), make("tbody", {}, ...rows)));
+    const kept = shown.filter((cell) => cell.pixel);
+    $("pixel-charts").hidden = !kept.length;
+    $("pixel-note").textContent = kept.length === shown.length ? "Curves of the maps as the methods gave them."
+      : `Stored with the maps of ${kept.length} of these ${shown.length} cells; run --save-maps keeps them.`;
+    const rates = ["false positive rate", "true positive rate"];
     return Promise.all([
-      drawCurve("roc", shown, "roc", "false positive rate", "true positive rate", [0, 1]),
-      drawCurve("pr", shown, "pr", "recall", "precision", [2, 3]),
+      drawCurve("roc", shown, ...rates, { at: [0, 1] }),
+      drawCurve("pr", shown, "recall", "precision", { at: [2, 3] }),
+      drawCurve("pixel-roc", kept, ...rates, { of: "pixel", curve: "roc" }),
+      drawCurve("pixel-pr", kept, "recall", "precision", { of: "pixel", curve: "pr" }),
+      drawCurve("pixel-pro", kept, "false positive rate", "mean overlap", { of: "pixel", curve: "pro", most: 0.3 }),
       drawHistograms(shown),
     ]);
   }

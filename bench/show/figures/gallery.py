@@ -1,0 +1,240 @@
+"""The qualitative grid: images, ground truth and every method's heat maps side by side."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.errors import BenchError, unknown
+from bench.show.choose import Cell, ColumnCells
+from bench.show.curves import PICKS, pick
+from bench.show.images import Images
+from bench.show.pictures import COLORMAP, tinted
+from datasets.catalog import CATALOG
+
+SCALES = {
+    "map": "each map from its own lowest to its highest value",
+    "common": "each method from its lowest to its highest value over all images of the class",
+}
+_GAP, _PIXELS = 0.03, 320
+"""Between tiles, in inches; a tile's side in pixels."""
+_WIDE = 0.6
+"""Inches of a letter for each inch of its size, about."""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A method's map of an image and the ends of its colour scale."""
+
+    scores: NDArray[np.float32]
+    """(S, S)"""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """One image under all methods."""
+
+    title: str
+    subtitle: str
+    image: Image.Image
+    mask: NDArray[np.uint8] | None
+    """(H, W), 0 or 1; None: there is no pixel truth."""
+    heats: Sequence[Heat | None]
+    """Of each method; None: it has no cell of the class."""
+
+
+def gallery_rows(
+    columns: Sequence[ColumnCells],
+    images: Images,
+    *,
+    picks: Sequence[str] = ("median",),
+    names: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    most: int = 6,
+    scale: str = "map",
+) -> list[GalleryRow]:
+    """Return the rows of a gallery.
+
+    Args:
+        columns: The methods. Of several seeds of a class the first one is shown.
+        images: Reads images, masks and kept maps.
+        picks: Which anomalous images of each class (`bench.show.curves.pick`), for as many classes as `most`
+            rows allow: the first class of each dataset, then the second of each.
+        names: Images by their names in the cells, or by the ends of these, instead.
+        classes: Only these classes; empty: all.
+        most: Most rows.
+        scale: A key of `SCALES`.
+
+    Raises:
+        BenchError: A word is unknown, an image or map is not here, or nothing is left to show.
+    """
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+    for which in picks:
+        if which not in PICKS:
+            raise unknown("pick", which, PICKS)
+    if "disagreement" in picks and len(columns) < 2:
+        raise BenchError("methods disagree where there are two: name more with --methods")
+    by_class = _by_class(columns)
+    known = {class_key for _, class_key in by_class}
+    for word in classes:
+        if word not in known:
+            raise unknown("class", word, known)
+    wanted = [cells for (_, class_key), cells in by_class.items() if not classes or class_key in classes]
+    if names:
+        chosen = [_named(word, wanted) for word in names]
+    else:
+        chosen = [shot for cells in _spread(wanted, -(-most // len(picks))) for shot in _picked(cells, picks)]
+    if not chosen:
+        raise BenchError("none of these classes has an anomalous image: name images with --images")
+    return [_row(shot, images, scale) for shot in chosen[:most]]
+
+
+_Cells = Sequence[Cell | None]
+"""Of one class, a place for each method."""
+_Shot = tuple[_Cells, str, str]
+"""Cells of the image's class, its name, and what is said of it."""
+
+
+def _by_class(columns: Sequence[ColumnCells]) -> dict[tuple[str, str], _Cells]:
+    """Return the cells of each dataset and class, datasets in the catalog's order."""
+    found: dict[tuple[str, str], list[Cell | None]] = {}
+    for place, column in enumerate(columns):
+        for cell in column.cells:
+            cells = found.setdefault((cell["dataset"], cell["class"]), [None] * len(columns))
+            cells[place] = cells[place] or cell
+    order = {key: place for place, key in enumerate(CATALOG)}
+    return dict(sorted(found.items(), key=lambda item: order.get(_first(item[1])["target"], len(order))))
+
+
+def _first(cells: _Cells) -> Cell:
+    return next(cell for cell in cells if cell is not None)
+
+
+def _spread(wanted: Sequence[_Cells], count: int) -> list[_Cells]:
+    """Return `count` classes, in order: the first of each dataset, then the second of each."""
+    usable = [cells for cells in wanted if _first(cells)["counts"]["anomalous"]]
+    by_dataset: dict[str, list[int]] = {}
+    for place, cells in enumerate(usable):
+        by_dataset.setdefault(_first(cells)["dataset"], []).append(place)
+    turns = chain.from_iterable(zip_longest(*by_dataset.values()))
+    return [usable[place] for place in sorted([place for place in turns if place is not None][:count])]
+
+
+def _picked(cells: _Cells, picks: Sequence[str]) -> Iterator[_Shot]:
+    there = [cell for cell in cells if cell is not None]
+    for which in picks:
+        if (name := pick(there, which)) is not None:
+            yield cells, name, f"{there[0]['class']}, {which}"
+
+
+def _named(word: str, wanted: Sequence[_Cells]) -> _Shot:
+    found = [
+        (cells, row["image"])
+        for cells in wanted
+        for row in _first(cells)["scores"]
+        if row["image"] == word or row["image"].endswith(f"/{word}")
+    ]
+    if not found:
+        raise unknown("image", word, (row["image"] for cells in wanted for row in _first(cells)["scores"]))
+    if len(found) > 1:
+        places = " and ".join(f"{_first(cells)['dataset']}: {name}" for cells, name in found[:2])
+        raise BenchError(f"--images {word}: there is more than one ({places}); write more of its name")
+    (cells, name), *_ = found
+    return cells, name, name
+
+
+def _row(shot: _Shot, images: Images, scale: str) -> GalleryRow:
+    cells, name, said = shot
+    first = _first(cells)
+    heats = [_heat(cell, name, images, scale) if cell is not None else None for cell in cells]
+    return GalleryRow(
+        first["dataset_title"], said, images.image(first, name), images.mask(first, name), heats
+    )
+
+
+def _heat(cell: Cell, name: str, images: Images, scale: str) -> Heat:
+    scores = images.heat(cell, name)
+    if scale == "common":
+        kept = images.maps(cell)
+        return Heat(scores, float(kept.low.min()), float(kept.high.max()))
+    return Heat(scores, float(scores.min()), float(scores.max()))
+
+
+def draw_gallery(rows: Sequence[GalleryRow], methods: Sequence[str], width: float, scale: str) -> Figure:
+    """Return the grid, `width` inches wide: image, mask, then a heat map for each of `methods`.
+
+    `scale`, a key of `SCALES`, is said below the grid.
+    """
+    titles = ["image", "ground truth", *methods]
+    labels = min(1.1, 0.2 * width)
+    tile = (width - labels) / len(titles)
+    size = min(8.0, max(4.5, 14 * tile))
+    turned = max(len(max(title.split(), key=len)) for title in titles) * size * _WIDE / 72 > tile
+    lines = 1 if turned else max(len(_wrapped(title, tile, size).splitlines()) for title in titles)
+    longest = max(map(len, titles)) * size * _WIDE / 72
+    top = 0.05 + (0.75 * longest if turned else lines * 1.3 * size / 72)
+    bottom = 0.34
+    height = top + tile * len(rows) + bottom
+    figure = Figure(figsize=(width, height))
+    for down, row in enumerate(rows):
+        image = row.image.resize((_PIXELS, _PIXELS), Image.Resampling.BILINEAR)
+        mask = None if row.mask is None else Image.fromarray(row.mask * np.uint8(255)).resize(image.size)
+        heat = [
+            None if each is None else tinted(image, each.scores, each.low, each.high) for each in row.heats
+        ]
+        for across, picture in enumerate([image, mask, *heat]):
+            left, low = labels + across * tile, bottom + (len(rows) - 1 - down) * tile
+            box = (left / width, low / height, (tile - _GAP) / width, (tile - _GAP) / height)
+            axes = figure.add_axes(box, label=f"{down},{across}")
+            axes.set_axis_off()
+            if picture is None:
+                axes.text(0.5, 0.5, "n/a", ha="center", va="center", color="dimgrey", fontsize=size)
+            else:
+                axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255)
+            if down == 0:
+                _head(axes, titles[across], tile, size, turned)
+            if across == 0:
+                _stub(axes, row, labels, min(8.0, 7.5 * labels))
+    _colour_bar(figure, SCALES[scale], labels / width, height)
+    return figure
+
+
+def _wrapped(text: str, inches: float, size: float) -> str:
+    return textwrap.fill(text, max(3, int(inches * 72 / (size * _WIDE))), break_long_words=True)
+
+
+def _head(axes: Axes, title: str, tile: float, size: float, turned: bool) -> None:
+    if turned:
+        axes.annotate(title, (0.4, 1.04), xycoords="axes fraction", fontsize=size, rotation=45, va="bottom",
+                      rotation_mode="anchor")  # fmt: skip
+    else:
+        axes.set_title(_wrapped(title, tile, size), fontsize=size, pad=2)
+
+
+def _stub(axes: Axes, row: GalleryRow, inches: float, size: float) -> None:
+    for y, side, text, colour in (
+        (0.53, "bottom", row.title, "black"),
+        (0.47, "top", row.subtitle, "dimgrey"),
+    ):
+        axes.text(-0.06, y, _wrapped(text, inches, size), fontsize=size, color=colour, ha="right", va=side,
+                  transform=axes.transAxes)  # fmt: skip
+
+
+def _colour_bar(figure: Figure, said: str, left: float, height: float) -> None:
+    axes = figure.add_axes((left, 0.2 / height, 0.25, 0.07 / height), label="scale")
+    bar = figure.colorbar(ScalarMappable(cmap=colormaps[COLORMAP]), cax=axes, orientation="horizontal")
+    bar.set_ticks([0, 1], labels=["low", "high"], fontsize=6)
+    bar.outline.set_linewidth(0.4)
+    axes.tick_params(length=0, pad=1.5)
+    figure.text(left + 0.29, 0.235 / height, said, fontsize=6, va="center", color="dimgrey")
