@@ -80,7 +80,20 @@ def engine_of(parsed: argparse.Namespace) -> Engine | None:
     collect = bool(getattr(parsed, "collect", False))
     devices = parsed.device.split(",")
     if parsed.engine == "ray":
-        raise BenchError("--engine ray: not yet")
+        from bench.run.engines.ray_cluster import RayPool  # noqa: PLC0415 (an extra)
+
+        if len(devices) > 1:
+            raise BenchError(
+                f"--device {parsed.device}: Ray gives each worker its GPU; name auto, cpu or cuda"
+            )
+        pool = partial(
+            RayPool,
+            device=parsed.device,
+            address=parsed.address,
+            gpus=parsed.gpus_per_worker,
+            most=parsed.processes,
+        )
+        return Engine(pool, roots, collect)
     if len(devices) == 1 and parsed.processes is None:
         return None
     count = max(parsed.processes or 0, len(devices))
@@ -105,7 +118,9 @@ def machine_of(parsed: argparse.Namespace, digest: DigestCache) -> Machine:
         raise BenchError(f"--feature-cache {parsed.feature_cache:g}: a size in GB, or 0")
     if parsed.memory <= 0:
         raise BenchError(f"--memory {parsed.memory:g}: a size in GB")
-    device, memory = choose_device(parsed.device.split(",")[0]), int(parsed.memory * 1e9)
+    first, memory = parsed.device.split(",")[0], int(parsed.memory * 1e9)
+    elsewhere = getattr(parsed, "engine", "local") == "ray" and first in ("cpu", "cuda")
+    device = torch.device(first) if elsewhere else choose_device(first)
     return Machine(device, parsed.batch_size, parsed.workers, _cache(parsed, digest), digest, memory)
 
 

@@ -31,14 +31,11 @@ class Pool(Protocol):
     def tell(self, slot: str, command: Command) -> None:
         """Send a command to the slot's worker."""
 
-    def stop(self, slot: str) -> None:
-        """End the slot's worker for good."""
-
     def hear(self, seconds: float) -> list[tuple[str, Message]]:
         """Return messages with their slots, after `seconds` at the latest.
 
-        A worker that ends tells `("died", reason, node_lost)`. The second word of `("event", "ready", node)`
-        names the node for people.
+        A worker that ends tells `("died", reason, node_lost)`. What `("event", "at", node)` tells is a name
+        for people.
         """
 
     def close(self) -> None:
@@ -142,7 +139,7 @@ class Driver:
 
     def _assign(self, name: str, slot: _Slot) -> None:
         if slot.node in self._broken:
-            self._retire(name, slot)
+            self._retire(slot)
             return
         live = sum(other.state in ("idle", "busy") for other in self._slots.values())
         item = self._schedule.next(slot.node, slot.loaded, live)
@@ -170,8 +167,10 @@ class Driver:
                 if key in self._open:
                     self._records.failed(key, reason, trace)
                     self._resolve(slot, key)
-            case ("event", "ready", node):
-                slot.state, slot.node, slot.starts = "idle", node, 0
+            case ("event", "at", node):
+                slot.node = node
+            case ("event", "ready"):
+                slot.state, slot.starts = "idle", 0
             case ("event", "idle"):
                 slot.state = "idle"
             case ("event", "refused", reason):
@@ -182,7 +181,7 @@ class Driver:
             case ("event", "broken", reason):
                 self._broken[slot.node or name] = reason
                 self._say(f"node {slot.node or name} is left out: {reason}")
-                self._retire(name, slot)
+                self._retire(slot)
             case ("died", reason, node_lost):
                 self._died(name, slot, reason, node_lost)
             case ("event", kind, *told):
@@ -211,15 +210,15 @@ class Driver:
         slot.at_work = []
         if slot.state == "starting" and slot.starts >= _MOST_STARTS and not node_lost:
             self._broken[name] = reason
-            self._retire(name, slot)
+            self._retire(slot)
         else:
             self._start(name)
 
-    def _retire(self, name: str, slot: _Slot) -> None:
+    def _retire(self, slot: _Slot) -> None:
+        """Give the slot no more work. Its worker stays, so that no other is started in its place."""
         for item in slot.at_work:
             self._schedule.add(item)
         slot.at_work, slot.state = [], "gone"
-        self._pool.stop(name)
 
     def _give_up_waiting(self) -> None:
         """Fail units that no node can compute; raise `BenchError` where no worker is left or comes."""

@@ -42,8 +42,7 @@ class ProcessPool:
         with suppress(OSError):
             self._running[slot][1].send(command)
 
-    def stop(self, slot: str) -> None:
-        """End the slot's process."""
+    def _stop(self, slot: str) -> None:
         if found := self._running.pop(slot, None):
             process, connection = found
             process.kill()
@@ -62,14 +61,14 @@ class ProcessPool:
             except (EOFError, OSError):
                 process, _ = self._running[slot]
                 process.join()
-                self.stop(slot)
+                self._stop(slot)
                 heard.append((slot, ("died", _how(process.exitcode), False)))
         return heard
 
     def close(self) -> None:
         """End all processes."""
         for slot in list(self._running):
-            self.stop(slot)
+            self._stop(slot)
 
 
 def _how(code: int | None) -> str:
@@ -88,7 +87,7 @@ def _serve(setup: Setup, device: str, connection: Connection) -> None:
             os._exit(1)
 
     link = Link(send)
-    performer = begin(setup, device, link)
+    performer = begin(setup, device, link, platform.node())
     while performer is not None:
         try:
             command = connection.recv()

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import platform
 import sys
 import threading
 import time
@@ -190,14 +189,15 @@ class Site:
                 raise RefusedError(f"{path}: {error.strerror or error}") from error
 
 
-def begin(setup: Setup, device: str, link: Link) -> Performer | None:
-    """Return what performs the driver's commands here, having told it so; None if this node cannot."""
+def begin(setup: Setup, device: str, link: Link, node: str) -> Performer | None:
+    """Return what performs the driver's commands on the `node`, having told it so; None if it cannot."""
+    link.event("at", node)
     try:
         performer = setup.performer(Site(setup, device), link)
     except Exception as error:
         link.event("broken", _reason(error))
         return None
-    link.event("ready", platform.node())
+    link.event("ready")
     return performer
 
 

@@ -33,7 +33,8 @@ class Pool:
         if self._fate(slot, "") == "dies":
             self._told.append((slot, ("died", "at birth", False)))
         else:
-            self._told.append((slot, ("event", "ready", self._nodes[slot])))
+            self._told.append((slot, ("event", "at", self._nodes[slot])))
+            self._told.append((slot, ("event", "ready")))
 
     def tell(self, slot: str, command: Command) -> None:
         match command:
@@ -63,9 +64,6 @@ class Pool:
     def _write(self, slot: str) -> None:
         for key in self._behind[slot]:
             self._told.append((slot, ("written", key, None)))
-        self._behind[slot] = []
-
-    def stop(self, slot: str) -> None:
         self._behind[slot] = []
 
     def hear(self, seconds: float) -> list[tuple[str, Message]]:
