@@ -11,10 +11,10 @@ from bench.cli.common import (
     dataset_keys,
     open_methods,
 )
-from bench.cli.machine import add_machine, machine_of
+from bench.cli.machine import add_engine, add_machine, engine_of, machine_of
 from bench.cli.run import run_with_progress
 from bench.cli.tables import add_format, print_table
-from bench.cli.train import add_seeds, seeds_of, train_with_progress
+from bench.cli.train import add_seeds, seeds_of, train_all
 from bench.results import read
 from bench.run.library import Library
 from bench.run.plan import Settings, summary
@@ -26,6 +26,7 @@ from datasets.meta import open_dataset
 EXAMPLES = """\
   run_bench.py cross --methods tipsomaly --sources mvtec visa btad --targets industrial
   run_bench.py cross --methods tipsomaly vand --sources mvtec visa --targets all --seeds 3
+  run_bench.py cross --methods tipsomaly --sources mvtec visa --targets all --device cuda:0,cuda:1
   run_bench.py cross --methods anomalyclip --sources mpdd --targets medical --dry-run"""
 
 
@@ -43,13 +44,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_seeds(parser)
     add_roots(parser, "data", "weights", "results")
     add_machine(parser, cache=20.0)
+    add_engine(parser)
     parser.add_argument("--dry-run", action="store_true", help="print plan and cost, and stop")
 
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     digest = DigestCache()
-    machine = machine_of(parsed, digest)
+    machine, engine = machine_of(parsed, digest), engine_of(parsed)
     library = Library(parsed.weights_root, digest)
     requests, all_open = open_methods(parsed, parsed.methods)
     sources = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.sources)]
@@ -59,12 +61,11 @@ def main(parsed: argparse.Namespace) -> int:
     print(study.summary(), flush=True)
     if parsed.dry_run:
         return 0
-    for job in study.missing:
-        print(f"wrote {train_with_progress(job, machine, digest)}", flush=True)
+    untrained = train_all(study.missing, machine, digest, engine)
     store = cell_store(parsed.results)
     plan = study.evaluation(store, library, Settings(parsed.precision), machine.device.type)
     print(summary(plan), flush=True)
-    outcome = run_with_progress(plan, store, machine)
+    outcome = run_with_progress(plan, store, machine, engine)
     wanted = {cell.key for cell in plan.wanted}
     table = build(
         [cell for cell in read(store, scores=False) if cell["key"] in wanted],
@@ -75,4 +76,4 @@ def main(parsed: argparse.Namespace) -> int:
     print_table(table, parsed.format)
     for path in write_tables(table, parsed.results / "tables", "cross"):
         print(f"wrote {path}")
-    return 1 if outcome.failed or plan.refused or not all_open else 0
+    return 1 if untrained or outcome.failed or plan.refused or not all_open else 0

@@ -39,6 +39,7 @@ EXAMPLES = """\
   run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
   run_bench.py run --methods winclip --datasets path/to/my/folder
   run_bench.py run --methods all --datasets all --device cuda:0,cuda:1
+  run_bench.py run --methods all --datasets all --engine ray --address auto
   run_bench.py run --methods all --datasets all --shard 2/8
   run_bench.py run --methods all --datasets all --save-maps --dry-run"""
 

@@ -1,24 +1,28 @@
 """Train what a method learns, by its recipe, on labelled sources. Interrupted training goes on."""
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from bench.cli.common import add_methods, add_options, add_roots, dataset_keys, open_methods
-from bench.cli.machine import add_machine, machine_of
+from bench.cli.machine import add_engine, add_machine, engine_of, machine_of
 from bench.cli.progress import progress
 from bench.errors import BenchError
+from bench.run.engines.driver import Engine
 from bench.run.library import Library
 from bench.run.machine import Machine
 from bench.store.digests import DigestCache
 from bench.study.job import TrainJob, differences, make_job
 from bench.study.train import TrainListener, train
+from bench.study.train_on import epoch_line, train_on
 from datasets.meta import open_dataset
 
 EXAMPLES = """\
   run_bench.py train --methods tipsomaly --source btad
   run_bench.py train --methods adaclip --source mvtec cvc_colondb
   run_bench.py train --methods vand --source mpdd --seeds 3
+  run_bench.py train --methods vand anomalyclip --source mpdd --seeds 4 --device cuda:0,cuda:1
   run_bench.py run --methods tipsomaly --source btad --datasets mvtec      use it"""
 
 
@@ -32,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_seeds(parser)
     add_roots(parser, "data", "weights")
     add_machine(parser, cache=20.0)
+    add_engine(parser)
     parser.add_argument("--force", action="store_true", help="train again what is here already")
 
 
@@ -52,35 +57,46 @@ def seeds_of(recipe_seed: int, parsed: argparse.Namespace) -> range:
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     digest = DigestCache()
-    machine = machine_of(parsed, digest)
+    machine, engine = machine_of(parsed, digest), engine_of(parsed)
     library = Library(parsed.weights_root, digest)
     requests, all_open = open_methods(parsed, parsed.methods)
     seeds = [seeds_of(request.recipe.seed, parsed) for request in requests]
     folders = [open_dataset(key, parsed.data_root) for key in dataset_keys(parsed.source)]
-    for request, own_seeds in zip(requests, seeds, strict=True):
-        for seed in own_seeds:
-            job = make_job(request, folders, seed, library)
-            found = differences(job, digest)
-            if found == [] and not parsed.force:
-                print(f"{job}: here already, {job.out}")
-                continue
-            if found:
-                print(
-                    f"{job}: {job.out} was trained otherwise ({', '.join(found)}); it is kept under its date"
-                )
-            print(f"wrote {train_with_progress(job, machine, digest)}")
-    return 0 if all_open else 1
+    jobs = [
+        make_job(request, folders, seed, library)
+        for request, own_seeds in zip(requests, seeds, strict=True)
+        for seed in own_seeds
+    ]
+    missing = [job for job in jobs if _is_missing(job, digest, force=parsed.force)]
+    failed = train_all(missing, machine, digest, engine)
+    return 0 if all_open and not failed else 1
 
 
-def train_with_progress(job: TrainJob, machine: Machine, digest: DigestCache) -> Path:
-    """Train with a progress bar on a terminal and lines elsewhere."""
-    with _Progress(str(job)) as listener:
-        return train(job, machine, digest, listener)
+def _is_missing(job: TrainJob, digest: DigestCache, *, force: bool) -> bool:
+    found = differences(job, digest)
+    if found == [] and not force:
+        print(f"{job}: here already, {job.out}")
+        return False
+    if found:
+        print(f"{job}: {job.out} was trained otherwise ({', '.join(found)}); it is kept under its date")
+    return True
+
+
+def train_all(
+    jobs: Sequence[TrainJob], machine: Machine, digest: DigestCache, engine: Engine | None
+) -> list[str]:
+    """Train all jobs, here or on an engine; returns the reasons of those that failed there."""
+    if engine is not None:
+        return train_on(engine, jobs, machine, digest, partial(print, flush=True))
+    for job in jobs:
+        with _Progress(job) as listener:
+            print(f"wrote {train(job, machine, digest, listener)}", flush=True)
+    return []
 
 
 class _Progress(TrainListener):
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, job: TrainJob) -> None:
+        self._job, self._name = job, str(job)
         self._bar: Any = None
 
     def __enter__(self) -> "_Progress":
@@ -107,5 +123,4 @@ class _Progress(TrainListener):
         self._bar.update(images)
 
     def finished(self, number: int, losses: dict[str, float]) -> None:
-        terms = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        self._bar.write(f"{self._name}: epoch {number}: {terms}")
+        self._bar.write(epoch_line(self._job, number, losses))

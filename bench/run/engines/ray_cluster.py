@@ -43,7 +43,7 @@ class RayPool:
         self._joined = _join(address)
         self._actors: dict[str, Any] = {}
         has = ray.cluster_resources()
-        self._gpus = float(has.get("GPU", 0) > 0) if gpus is None else gpus
+        self._gpus = float(has.get("GPU", 0) > 0 and device != "cpu") if gpus is None else gpus
         count = int(
             min(has.get("CPU", 0), has.get("GPU", 0) / self._gpus if self._gpus else has.get("CPU", 0))
         )

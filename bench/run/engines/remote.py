@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -177,7 +178,8 @@ class Site:
                     "the environment (ZSAD_RESULTS, ZSAD_WEIGHTS), or use run --collect"
                 )
             time.sleep(0.2)
-            list(shared.parent.iterdir())
+            with suppress(OSError):
+                list(shared.parent.iterdir())  # has it asked again
 
     def compare(self, files: Iterable[tuple[Path, str]]) -> None:
         """Raise `RefusedError` for the first file whose SHA-256 is not the one that was planned with."""
