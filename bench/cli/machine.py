@@ -93,14 +93,16 @@ def engine_of(parsed: argparse.Namespace) -> Engine | None:
             gpus=parsed.gpus_per_worker,
             most=parsed.processes,
         )
-        return Engine(pool, roots, collect)
+        share = 1 if parsed.gpus_per_worker or torch.cuda.is_available() else os.cpu_count() or 1
+        return Engine(pool, roots, collect, share)
     if len(devices) == 1 and parsed.processes is None:
         return None
     count = max(parsed.processes or 0, len(devices))
     several = [_one_of(devices[place % len(devices)], place) for place in range(count)]
     for device in several:
         choose_device(device)
-    return Engine(partial(ProcessPool, devices=several), roots, collect)
+    share = max(several.count(device) for device in several)
+    return Engine(partial(ProcessPool, devices=several), roots, collect, share)
 
 
 def _one_of(device: str, place: int) -> str:

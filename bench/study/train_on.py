@@ -27,7 +27,7 @@ def train_on(
     records = _Records({str(job.out): job for job in jobs}, say)
     parcel = tuple((job, record_of(job, digest).data) for job in jobs)
     items = [
-        Item(place, {str(job.out)}, float(job.epochs * len(examples_of(job))), job.request.key)
+        Item(place, [str(job.out)], float(job.epochs * len(examples_of(job))), job.request.key)
         for place, job in enumerate(jobs)
     ]
     for folder in {job.out.parent for job in jobs}:

@@ -31,7 +31,9 @@ def execute_on(
     what becomes of nodes and workers.
     """
     complete_cells(plan, store)
-    units, records = plan.units(), _CellRecords(plan, store, listener, remark)
+    machine = replace(machine, models=engine.models_room(machine))
+    units = plan.units(machine.memory, machine.models)
+    records = _CellRecords(plan, store, listener, remark)
     items = items_of(units, Rates.of(plan, store), machine.device.type)
     if items:
         parcel = units, None if engine.collect else store.root
@@ -44,7 +46,7 @@ def items_of(units: tuple[Unit, ...], rates: Rates, device: str) -> list[Item]:
     return [
         Item(
             index,
-            {task.cell.key for task in unit.tasks},
+            [task.cell.key for task in unit.tasks],
             sum(rates.weight(task, device) for task in unit.tasks),
             tuple(repr(replace(job, tasks=())) for job in unit.jobs),
         )

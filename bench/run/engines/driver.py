@@ -7,11 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from bench.errors import BenchError
 from bench.run.engines.remote import Command, Link, Message, Performer, Setup, Site
 from bench.run.engines.schedule import Item, Schedule
 from bench.run.machine import Machine
 
+_GPU_ELSEWHERE = 8 << 30
+"""Bytes for models on a GPU that this machine does not have."""
 _MOST_DEATHS = 2
 _MOST_STARTS = 3
 """A slot whose worker died so often before it was ready is given up."""
@@ -51,6 +55,15 @@ class Engine:
     """The folders of `data`, `weights` and `results`, which a node may have elsewhere."""
     collect: bool = False
     """Results are sent to the driver: the nodes share no folder."""
+    share: int = 1
+    """Workers that share a device."""
+
+    def models_room(self, machine: Machine) -> int:
+        """Return the bytes that a worker's models may take together, by what this machine has."""
+        if machine.models is not None:
+            return machine.models
+        here = machine.device.type != "cuda" or torch.cuda.is_available()
+        return machine.models_room() // self.share if here else _GPU_ELSEWHERE
 
     def run(
         self,
@@ -147,7 +160,7 @@ class Driver:
         if slot.at_work and (item is None or alone):
             self._pool.tell(name, ("settle",))
         elif item is not None:
-            self._schedule.take(item)
+            item = self._schedule.take(item, live)
             slot.at_work.append(item)
             slot.loaded = item.models
             self._pool.tell(name, ("run", item.index, frozenset(item.open)))
@@ -190,7 +203,7 @@ class Driver:
     def _resolve(self, slot: _Slot, key: str) -> None:
         self._open.discard(key)
         for item in slot.at_work:
-            item.open.discard(key)
+            item.open = [other for other in item.open if other != key]
         slot.at_work = [item for item in slot.at_work if item.open]
 
     def _died(self, name: str, slot: _Slot, reason: str, node_lost: bool) -> None:
@@ -200,13 +213,13 @@ class Driver:
                 self._schedule.add(item)
                 continue
             deaths = item.deaths + (place == 0)  # those before the last were only being written
-            for key in sorted(item.open):
+            for key in item.open:
                 if deaths >= _MOST_DEATHS:
                     text = f"its worker ended {_MOST_DEATHS} times over it, the last time so: {reason}"
                     self._records.failed(key, text, "")
                     self._open.discard(key)
                 else:
-                    self._schedule.add(replace(item, open={key}, deaths=deaths, alone=True))
+                    self._schedule.add(replace(item, open=[key], deaths=deaths, alone=True))
         slot.at_work = []
         if slot.state == "starting" and slot.starts >= _MOST_STARTS and not node_lost:
             self._broken[name] = reason

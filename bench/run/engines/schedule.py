@@ -5,7 +5,7 @@ Bounds on multiprocessing timing anomalies, 1969).
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass
@@ -14,8 +14,8 @@ class Item:
 
     index: int
     """Of the unit, which every worker holds."""
-    open: set[str]
-    """Keys of the results that are not there yet; the worker computes these alone."""
+    open: list[str]
+    """Keys of the results that are not there yet, in the unit's order; the worker computes these alone."""
     cost: float
     """Expected seconds, or anything in proportion to them."""
     models: Hashable
@@ -60,9 +60,16 @@ class Schedule:
         at_hand = (item for item in fitting if item.models == loaded)
         return next((item for item in at_hand if item.cost + longest.cost <= share), longest)
 
-    def take(self, item: Item) -> None:
-        """The unit waits no longer."""
+    def take(self, item: Item, workers: int) -> Item:
+        """Return what a worker is to do of the unit: all, or half where others would have nothing to do."""
         self._waiting.remove(item)
+        if len(self._waiting) >= workers - 1 or len(item.open) < 2:
+            return item
+        half = (len(item.open) + 1) // 2
+        each = item.cost / len(item.open)
+        rest = item.open[half:]
+        self.add(replace(item, open=rest, cost=each * len(rest)))
+        return replace(item, open=item.open[:half], cost=each * half)
 
     def withdraw(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         """Return and forget the waiting units that are unwanted."""
@@ -83,7 +90,7 @@ def simulate(items: Iterable[Item], workers: int, load: float = 0.0) -> float:
         worker = min(range(workers), key=free.__getitem__)
         item = schedule.next("", loaded[worker], workers)
         assert item is not None
-        schedule.take(item)
+        item = schedule.take(item, workers)
         free[worker] += item.cost + (load if item.models != loaded[worker] else 0.0)
         loaded[worker] = item.models
     return max(free)

@@ -98,7 +98,7 @@ def drive(
     fate: Fate, nodes: tuple[str, ...] = ("n1", "n2"), units: list[set[str]] = UNITS
 ) -> tuple[dict[str, str], Records, Pool]:
     pool, records = Pool(fate, nodes), Records()
-    items = [Item(index, set(keys), len(keys), "m") for index, keys in enumerate(units)]
+    items = [Item(index, sorted(keys), len(keys), "m") for index, keys in enumerate(units)]
     try:
         Driver(items, pool, records).run()
     finally:
@@ -177,7 +177,7 @@ def test_workers_that_never_start_are_not_waited_for_for_ever(monkeypatch: pytes
 
     pool = Silent(lambda slot, key: "fine", ("n1",))
     with pytest.raises(BenchError, match="none started in 0 s"):
-        Driver([Item(0, {"a"}, 1, "m")], pool, Records()).run()
+        Driver([Item(0, ["a"], 1, "m")], pool, Records()).run()
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -8,13 +8,13 @@ from bench.run.engines.schedule import Item, Schedule, simulate
 
 
 def item(index: int, cost: float, models: str = "m") -> Item:
-    return Item(index, {str(index)}, cost, models)
+    return Item(index, [str(index)], cost, models)
 
 
 def order(items: list[Item], loaded: str, workers: int) -> list[int]:
     schedule, found = Schedule(items), []
     while (one := schedule.next("node", loaded, workers)) is not None:
-        schedule.take(one)
+        schedule.take(one, workers)
         found.append(one.index)
     return found
 
@@ -38,10 +38,23 @@ def test_a_unit_waits_for_a_node_that_has_its_files() -> None:
     schedule = Schedule(units)
     assert schedule.next("here", "m", 1) == units[1]
     assert schedule.next("there", "m", 1) == units[0]
-    schedule.take(units[1])
+    schedule.take(units[1], 1)
     assert schedule.next("here", "m", 1) is None
     assert schedule.withdraw(lambda each: "here" in each.refused) == [units[0]]
     assert len(schedule) == 0
+
+
+def test_the_last_units_are_shared_out() -> None:
+    unit, other = Item(0, list("abcde"), 10.0, "m"), item(1, 1)
+    schedule = Schedule([unit, other])
+    assert schedule.take(unit, 2) == unit  # another one waits for the other worker
+    schedule = Schedule([unit, other])
+    taken = schedule.take(unit, 3)
+    rest = schedule.next("node", "m", 3)
+    assert rest is not None
+    assert (taken.open, taken.cost, rest.open, rest.cost) == (["a", "b", "c"], 6.0, ["d", "e"], 4.0)
+    assert len(schedule) == 2
+    assert Schedule([other]).take(other, 9) == other
 
 
 @pytest.mark.parametrize("seed", range(20))
