@@ -84,10 +84,14 @@ class AnomalyCLIP(PromptPair):
 
     # --- images -------------------------------------------------------------------------------------
 
+    @property
+    def encoder(self) -> Mapping[str, Any]:
+        """FAPrompt's as well, if layers and paths are the same."""
+        return self.unit_paths_encoder(self.options["layers"])
+
     def encode(self, images: Tensor) -> Features:
         """Return unit-length features: `image` (B, D), and `patches` (B, layers, N, D) of the local path."""
-        image, patches = self.two_paths(images, self.options["layers"])
-        return {"image": F.normalize(image, dim=-1), "patches": F.normalize(patches, dim=-1)}
+        return self.unit_paths(images, self.options["layers"])
 
     def patch_probabilities(self, features: Features, text: Tensor) -> Tensor:
         """Return (normal, abnormal) probabilities (B, layers, N, 2)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from methods import states
 from methods.backbones import blocks, clip, dinov2
 from methods.backbones.vit import VisionTransformer
-from methods.base import ZeroShotDetector
+from methods.base import Features, ZeroShotDetector
 from methods.card import as_typed
 from methods.fill import filled
 from methods.pictures import NetworkInput
@@ -242,6 +242,24 @@ class ClipBased(ZeroShotDetector):
     def input(self) -> NetworkInput:
         """CLIP's."""
         return clip.network_input(self.image_size)
+
+    def plain_levels(self, images: Tensor, layers: Sequence[int]) -> Features:
+        """Return `image` (B, E), the raw class embedding, and `levels` (B, L, 1 + N, W), block outputs."""
+        hidden = clip.embed_image(self.model, images, self.positions)
+        last, levels = blocks.run_blocks(clip.vision_blocks(self.model), hidden, taps=layers)
+        image = clip.project(self.model, last[:, 0]).float()
+        return {"image": image, "levels": torch.stack(levels, dim=1).float()}
+
+    def clip_encoder(self, name: str, **options: Any) -> dict[str, Any]:
+        """Return what `encoder` says of a computation called `name`, with all that it depends on."""
+        own, cls = self.options, type(self)
+        shared = {
+            "backbone": own["backbone"],
+            "image_size": self.image_size,
+            "quick_gelu": own.get("quick_gelu", cls.quick_gelu),
+            "positions": list(cls.position_resize),
+        }
+        return {"name": name, "options": {**shared, **options}}
 
     # --- texts --------------------------------------------------------------------------------------
 

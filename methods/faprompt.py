@@ -183,14 +183,23 @@ class FAPrompt(ObjectAgnostic):
 
     # --- images -------------------------------------------------------------------------------------
 
+    @property
+    def layers(self) -> tuple[int]:
+        """The last block, from 1."""
+        return (len(clip.vision_blocks(self.model)),)
+
+    @property
+    def encoder(self) -> Mapping[str, Any]:
+        """AnomalyCLIP's as well, if layers and paths are the same."""
+        return self.unit_paths_encoder(self.layers)
+
     def encode(self, images: Tensor) -> Features:
-        """Return unit-length features: `image` (B, D), and `patches` (B, N, D) of the last block."""
-        image, patches = self.two_paths(images, (len(clip.vision_blocks(self.model)),))
-        return {"image": F.normalize(image, dim=-1), "patches": F.normalize(patches[:, 0], dim=-1)}
+        """Return unit-length features: `image` (B, D), and `patches` (B, 1, N, D) of the last block."""
+        return self.unit_paths(images, self.layers)
 
     def passes(self, features: Features) -> _Passes:
         """Compare the image with texts twice: without the prior, and with the one that it gave."""
-        image, patches = features["image"].float(), features["patches"].float()
+        image, patches = features["image"].float(), features["patches"][:, 0].float()
         temperature = self.options["temperature"]
         texts = self.text_features()
         first = similarity_logits(patches, _pair(texts[:1], texts[1:]), temperature).softmax(dim=-1)

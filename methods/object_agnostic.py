@@ -14,6 +14,7 @@ from methods import learned_prompts as prompts
 from methods import states
 from methods.backbones import clip
 from methods.backbones.blocks import two_paths
+from methods.base import Features
 from methods.clip_based import ClipBased, Shapes, normal
 from methods.learning import state_of
 
@@ -193,6 +194,16 @@ class ObjectAgnostic(ClipBased):
             return prompts.encode(self.model, ids, words, list(self.compound_prompts_text))
 
     # --- images -------------------------------------------------------------------------------------
+
+    def unit_paths(self, images: Tensor, layers: Sequence[int]) -> Features:
+        """Return `two_paths` at unit length: `image` (B, D), and `patches` (B, layers, N, D)."""
+        image, patches = self.two_paths(images, layers)
+        return {"image": F.normalize(image, dim=-1), "patches": F.normalize(patches, dim=-1)}
+
+    def unit_paths_encoder(self, layers: Sequence[int]) -> dict[str, Any]:
+        """Return what `unit_paths` depends on, for `encoder`."""
+        name, none = self.dual
+        return self.clip_encoder("unit_paths", layers=list(layers), last=self.options[name] - none)
 
     @torch.no_grad()
     def two_paths(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor]:

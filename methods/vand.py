@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import maps, states
-from methods.backbones import clip
-from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import ClipBased, Shapes
 from methods.learning import Recipe, Stage, dice, focal
@@ -150,18 +148,21 @@ class Vand(ClipBased):
             layers = nn.ModuleList(nn.Linear(wide, joint) for _ in options["layers"])
         return {f"fc.{name}": tensor for name, tensor in layers.state_dict().items()}
 
+    @property
+    def encoder(self) -> Mapping[str, Any]:
+        """VCP-CLIP's as well, if layers and activation are the same."""
+        return self.clip_encoder("plain_levels", layers=list(self.options["layers"]))
+
     def encode(self, images: Tensor) -> Features:
-        """Return `image` (B, E), the unit class embedding, and `levels` (B, L, 1 + N, W), block outputs."""
-        hidden = clip.embed_image(self.model, images, self.positions)
-        last, levels = run_blocks(clip.vision_blocks(self.model), hidden, taps=self.options["layers"])
-        image = F.normalize(clip.project(self.model, last[:, 0]).float(), dim=-1)
-        return {"image": image, "levels": torch.stack(levels, dim=1).float()}
+        """Return `image` (B, E), the raw class embedding, and `levels` (B, L, 1 + N, W), block outputs."""
+        return self.plain_levels(images, self.options["layers"])
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Compare with the texts; in float32 even under autocast."""
         with torch.autocast(features["image"].device.type, enabled=False):
             text = self.text_features(prompts, features["image"])
-            image = maps.similarity_logits(features["image"], text, self.options["temperature"])
+            unit = F.normalize(features["image"], dim=-1)
+            image = maps.similarity_logits(unit, text, self.options["temperature"])
             levels = [level[:, 1] for level in self.probabilities(features, text)]
             return Prediction(image.softmax(dim=-1)[:, 1], torch.stack(levels).sum(dim=0))
 

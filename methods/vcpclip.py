@@ -180,13 +180,15 @@ class VcpClip(ClipBased):
         """Return what published files hold and nothing ever uses."""
         return {"prompt_text_projection": backbone["text_projection"]}
 
+    @property
+    def encoder(self) -> Mapping[str, Any]:
+        """VAND's as well, if layers and activation are the same."""
+        return self.clip_encoder("plain_levels", layers=list(self.options["layers"]))
+
     @torch.no_grad()
     def encode(self, images: Tensor) -> Features:
-        """Return `image` (B, E), the class embedding as it is, and `levels` (B, L, N, W), block outputs."""
-        hidden = clip.embed_image(self.model, images, self.positions)
-        last, levels = run_blocks(clip.vision_blocks(self.model), hidden, taps=self.options["layers"])
-        patches = torch.stack([level[:, 1:] for level in levels], dim=1)
-        return {"image": clip.project(self.model, last[:, 0]).float(), "levels": patches.float()}
+        """Return `image` (B, E), the raw class embedding, and `levels` (B, L, 1 + N, W), block outputs."""
+        return self.plain_levels(images, self.options["layers"])
 
     def context(self, image: Tensor) -> Tensor:
         """Return the words (B, r, E) of images with class embeddings (B, E): Pre-VCP."""
@@ -246,7 +248,7 @@ class VcpClip(ClipBased):
         temperatures = [
             (-own[name]).exp() for name in ("New_Lan_Embed.prompt_temp", "Zero_try.prompt_temp_l1")
         ]
-        for index, level in enumerate(features["levels"].float().unbind(1)):
+        for index, level in enumerate(features["levels"][:, :, 1:].float().unbind(1)):
             linear = F.linear(level, *self.layer(f"trainable_linearlayer.fc.{index}"))
             patches = F.normalize(level, dim=-1)
             yield (

@@ -110,7 +110,7 @@ def test_scores_and_maps_are_means_of_both_passes(detector: FAPrompt, images: to
     normal = F.normalize(raw[0], dim=-1)
     first = F.normalize(raw[1:].mean(dim=0), dim=-1)
     second = F.normalize(shifted.mean(dim=1), dim=-1)
-    patches, image = features["patches"], features["image"]
+    patches, image = features["patches"][:, 0], features["image"]
     difference = (patches @ first - patches @ normal) / 0.07
     p1 = difference.sigmoid()
     p2 = (((patches * second[:, None]).sum(-1) - patches @ normal) / 0.07).sigmoid()

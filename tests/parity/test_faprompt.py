@@ -65,7 +65,7 @@ def _infer(golden: Any, detector: FAPrompt, features: dict[str, Tensor]) -> dict
         "prior": passes.prior,
         "image_text_features": torch.nn.functional.normalize(second, dim=-1),
         "image_features": features["image"],
-        "patch_features": features["patches"],
+        "patch_features": features["patches"][:, 0],
         "patch_similarity": passes.probabilities[..., 1].unflatten(2, detector.grid),
         "image_probabilities": passes.image_logits.softmax(dim=-1)[:, 1],
         "image_scores": prediction.scores,

@@ -48,7 +48,7 @@ def _infer(
         prediction = detector.score(features, names(golden))
         got |= {
             "text_features": detector.text_features(golden.about["class_names"], features["image"]).mT,
-            "image_features": features["image"],
+            "image_features": torch.nn.functional.normalize(features["image"], dim=-1),
             "block_tokens_mean": features["levels"].mean(dim=2),
             "logits": torch.stack(list(detector.patch_logits(features, text)), dim=1),
             "image_scores": prediction.scores,

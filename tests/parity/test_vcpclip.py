@@ -50,7 +50,7 @@ def test_vcpclip(vcpclip_case: Any, deviations: Any) -> None:
 @torch.no_grad()
 def _infer(golden: Any, detector: VcpClip, images: Tensor, features: Features) -> dict[str, Tensor]:
     text = detector.text_features(features["image"])
-    levels = [F.normalize(level, dim=-1) for level in features["levels"].unbind(1)]
+    levels = [F.normalize(level, dim=-1) for level in features["levels"][:, :, 1:].unbind(1)]
     linear, adapted = (
         torch.stack(each, dim=1) for each in zip(*detector.patch_logits(features, text), strict=True)
     )
