@@ -83,6 +83,14 @@ def test_every_domain_has_its_mean(cells: Cells) -> None:
     assert mean == pytest.approx((mvtec + btad + headct) / 3)
 
 
+def test_industrial_datasets_beyond_the_fourteen_stand_before_medical_ones(cells: Cells) -> None:
+    labels, scores = draw(9, 60, 40)
+    more = [make(m, "ksdd2", "01", labels, scores + i, domain="industrial") for i, m in enumerate(GAINS)]
+    table = compare([*cells[:3], *more], list(GAINS), resamples=200)
+    titles = list(dict.fromkeys(dataset for dataset, _ in values(table, "image_ap")))
+    assert titles == ["KSDD2", "HeadCT", "Mean"]
+
+
 def test_p_and_intervals_are_for_all_pairs_of_a_row_together(cells: Cells) -> None:
     table = compare(cells, list(GAINS), datasets=["headct"], resamples=600)
     resampled = {}
