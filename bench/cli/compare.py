@@ -4,14 +4,13 @@ average ranks over datasets. docs/studies.md says what is resampled, tested and 
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
 from bench.cli.tables import add_format, print_or_write
 from bench.errors import BenchError
 from bench.results import read
 from bench.show.figures.critical import draw
-from bench.store.atomic import write_atomically
 from bench.store.cells import Cell, CellStore, identify
 from bench.store.maps import KeptMaps
 from bench.study.bootstrap import METRICS
@@ -20,9 +19,6 @@ from bench.study.ranks import ranks
 from bench.study.resampling import ReadCounts
 from metrics import Counts
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 EXAMPLES = """\
   run_bench.py compare --methods tipsomaly winclip --datasets industrial
   run_bench.py compare --methods tipsomaly vand winclip                      all pairs, Holm
@@ -30,7 +26,7 @@ EXAMPLES = """\
   run_bench.py compare --methods tipsomaly tipsomaly:no-local-evidence --out table.tex     or .csv
   run_bench.py compare --methods tipsomaly vand --datasets mvtec visa --where source=btad
   run_bench.py compare --methods tipsomaly winclip --metrics pixel_auroc pixel_aupro_exact
-  run_bench.py compare --methods tipsomaly vand winclip --ranks --metrics pixel_aupro --figure cd.pdf"""
+  run_bench.py compare --methods tipsomaly vand winclip --ranks --metrics pixel_aupro --figure cd"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +75,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figure",
         type=Path,
-        metavar="FILE",
-        help="with --ranks: the critical-difference diagram, as PDF or PNG",
+        metavar="STEM",
+        help="with --ranks: the critical-difference diagram, as STEM.pdf and STEM.png",
     )
     add_format(parser, out=True)
     add_roots(parser, "results")
@@ -114,7 +110,10 @@ def main(parsed: argparse.Namespace) -> int:
         )
     print_or_write(table, parsed.format, parsed.out)
     if parsed.figure:
-        print(f"wrote {_write(draw(found.diagrams), parsed.figure)}")
+        from bench.show.figures.paper import save  # noqa: PLC0415 (only who draws waits for matplotlib)
+
+        for path in save(lambda: draw(found.diagrams), parsed.figure, "--figure"):
+            print(f"wrote {path}")
     return 0
 
 
@@ -127,15 +126,3 @@ def _reader(store: CellStore, cells: Sequence[Cell]) -> ReadCounts:
         return KeptMaps(store.maps_path(identify(as_read)), as_read).counts()
 
     return read_counts
-
-
-def _write(figure: "Figure", path: Path) -> Path:
-    """Write the figure, in the format of the path's suffix, with its fonts embedded as text."""
-    from matplotlib import rc_context  # noqa: PLC0415 (only who draws waits for it)
-
-    form = path.suffix.removeprefix(".").lower()
-    if form not in figure.canvas.get_supported_filetypes():
-        raise BenchError(f"--figure {path}: name a file that ends in .pdf, .png or .svg")
-    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
-        write_atomically(path, lambda place: figure.savefig(place, format=form, dpi=200), "--figure")
-    return path

@@ -209,18 +209,12 @@ def test_the_verb_prints_ranks_and_draws_the_diagram(
 ) -> None:
     write(cells, tmp_path)
     words = ["compare", "--results", str(tmp_path), "--methods", *METHODS, "--ranks", "--metrics", *AUROC]
-    assert main([*words, "--figure", str(tmp_path / "cd.pdf")]) == 0
-    printed = capsys.readouterr().out
-    assert "Average ranks over datasets" in printed
-    assert f"wrote {tmp_path / 'cd.pdf'}" in printed
-    content = (tmp_path / "cd.pdf").read_bytes()
-    assert content.startswith(b"%PDF")
-    assert b"/FontFile2" in content  # TrueType, embedded
-    assert main([*words, "--figure", str(tmp_path / "cd.png"), "--out", str(tmp_path / "ranks.tex")]) == 0
+    assert main([*words, "--figure", str(tmp_path / "cd"), "--out", str(tmp_path / "ranks.tex")]) == 0
+    assert f"wrote {tmp_path / 'cd.pdf'}\nwrote {tmp_path / 'cd.png'}" in capsys.readouterr().out
+    assert b"/FontFile2" in (tmp_path / "cd.pdf").read_bytes()  # TrueType, embedded
     assert Image.open(tmp_path / "cd.png").width > 1000
     assert "Critical difference & 1.48" in (tmp_path / "ranks.tex").read_text(encoding="utf-8")
-    capsys.readouterr()
-    assert main([*words, "--figure", str(tmp_path / "cd.doc")]) == 2
-    assert "name a file that ends in .pdf, .png or .svg" in capsys.readouterr().err
-    assert main([*words[:-3], "--figure", "cd.pdf"]) == 2
+    assert main(words) == 0
+    assert "Average ranks over datasets" in capsys.readouterr().out
+    assert main([*words[:-3], "--figure", "cd"]) == 2
     assert "--figure goes with --ranks" in capsys.readouterr().err

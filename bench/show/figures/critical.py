@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH, _LINE = 6.8, 0.2
-"""Inches: of the figure, and of one line of text."""
+_LINE = 0.2
+"""Inches of one line of text."""
 _STEP = 0.35
 """Between bars, in lines."""
 
@@ -37,8 +37,10 @@ def draw(diagrams: Sequence[Diagram]) -> Figure:
     """Return the diagrams below each other; all have the same methods."""
     from matplotlib.figure import Figure  # noqa: PLC0415 (only who draws waits for it)
 
+    from bench.show.figures.paper import WIDTHS  # noqa: PLC0415
+
     heights = [_lines(each) for each in diagrams]
-    figure = Figure((_WIDTH, sum(heights) * _LINE), layout="constrained")
+    figure = Figure((WIDTHS["text"], sum(heights) * _LINE), layout="constrained")
     grid = figure.subplots(len(diagrams), squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, diagram in zip(grid[:, 0], diagrams, strict=True):
         _draw(axes, diagram)
