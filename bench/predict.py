@@ -23,12 +23,13 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.run.library import Library
-from bench.run.machine import ahead, batches, choose_device
+from bench.run.machine import ahead, batches, choose_device, on_device
 from bench.run.protocol import MethodRequest, parse_methods, setup
 from bench.show.pictures import side_by_side, tinted
 from bench.store.digests import DigestCache
 from datasets.images import read_image
 from methods.base import ZeroShotDetector
+from methods.sharing import input_of
 from methods.source import Source
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -195,7 +196,7 @@ class LoadedMethod:
     def _read(self, item: tuple[Picture, str]) -> tuple[Picture, str, Tensor | Exception]:
         picture, name = item
         try:
-            return picture, name, self.model.preprocess(as_rgb(picture))
+            return picture, name, input_of(self.model).resize(as_rgb(picture))
         except Exception as error:  # also what a decoder stumbles over, and pictures too large for the memory
             return picture, name, error
 
@@ -218,7 +219,8 @@ class LoadedMethod:
     ) -> Iterator[Answer]:
         try:
             with torch.inference_mode():
-                images = torch.stack([tensor for _, _, tensor in ready]).to(self.device)
+                made = on_device([tensor for _, _, tensor in ready], self.device)
+                images = input_of(self.model).normalise(made)
                 prediction = self.model(images, [name for _, name, _ in ready])
             scores = prediction.scores.float().cpu().tolist()
             maps = prediction.maps.float().cpu().numpy()

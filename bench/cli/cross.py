@@ -64,7 +64,7 @@ def main(parsed: argparse.Namespace) -> int:
     untrained = train_all(study.missing, machine, digest, engine)
     store = cell_store(parsed.results)
     plan = study.evaluation(store, library, Settings(parsed.precision), machine.device.type)
-    print(summary(plan), flush=True)
+    print(summary(plan, machine.memory), flush=True)
     outcome = run_with_progress(plan, store, machine, engine)
     wanted = {cell.key for cell in plan.wanted}
     table = build(

@@ -29,8 +29,8 @@ def main(parsed: argparse.Namespace) -> int:
     demo = Demo(parsed.root)
     print(f"generating and preparing stand-in datasets in {parsed.root} (kept for the next time)", flush=True)
     plan = demo.prepare()
-    print(summary(plan), flush=True)
     machine = machine_of(parsed, DigestCache())
+    print(summary(plan, machine.memory), flush=True)
     outcome = run_with_progress(plan, demo.store, machine)
     wanted = {cell.key for cell in plan.wanted}
     cells = [cell for cell in read(demo.store) if cell["key"] in wanted]

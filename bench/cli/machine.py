@@ -1,7 +1,6 @@
 """Arguments that change only speed, and the machine and the engine they describe."""
 
 import argparse
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from bench.errors import BenchError
 from bench.run.engines.driver import Engine
 from bench.run.engines.processes import ProcessPool
 from bench.run.features import FeatureCache
-from bench.run.machine import Machine, choose_device
+from bench.run.machine import Machine, choose_device, cores
 from bench.store.digests import DigestCache, cache_folder
 
 
@@ -26,7 +25,10 @@ def add_machine(parser: argparse.ArgumentParser, *, cache: float) -> None:
     )
     machine.add_argument("--batch-size", type=int, default=8, help="images at once in evaluation")
     machine.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="threads that read images"
+        "--workers",
+        type=int,
+        default=min(16, cores()),
+        help="threads that read images (default: one a core, now %(default)s)",
     )
     machine.add_argument(
         "--feature-cache",
@@ -41,7 +43,8 @@ def add_machine(parser: argparse.ArgumentParser, *, cache: float) -> None:
         type=float,
         default=4.0,
         metavar="GB",
-        help="for the features of a class and what a transductive method makes of them; more goes to disk "
+        help="for the metrics of methods that go through a class together (more methods take another pass), "
+        "and for its features and what a transductive method makes of them, of which more goes to disk "
         "(default: %(default)g)",
     )
 
@@ -93,7 +96,7 @@ def engine_of(parsed: argparse.Namespace) -> Engine | None:
             gpus=parsed.gpus_per_worker,
             most=parsed.processes,
         )
-        share = 1 if parsed.gpus_per_worker or torch.cuda.is_available() else os.cpu_count() or 1
+        share = 1 if parsed.gpus_per_worker or torch.cuda.is_available() else cores()
         return Engine(pool, roots, collect, share)
     if len(devices) == 1 and parsed.processes is None:
         return None

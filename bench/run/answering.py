@@ -1,7 +1,7 @@
 """Asks the models of a pass about images: each encoder once a batch, each answer held to the contract."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,7 +68,8 @@ class Inputs:
         """Make those that several tasks may share and that no features stand for, as far as they go."""
         for each in wanted:
             if isinstance(each, NetworkInput) and all(each in shown.inputs for shown in self._batch):
-                self.of(each, range(len(self._batch)))
+                with suppress(*FAILURES):  # whose task it is will hear of it
+                    self.of(each, range(len(self._batch)))
 
     def _make(self, wanted: AnyInput, places: Sequence[int]) -> Tensor:
         rows = []
@@ -151,11 +152,12 @@ def encodings_of(runs: Sequence[TaskRun], machine: Machine) -> list[Encoding]:
     groups: dict[object, tuple[Encoder, list[TaskRun]]] = {}
     for run in runs:
         cell = run.task.cell
-        encoder = Encoder(
-            run.model, cell.method, cell.config["weights"], cache=machine.cache, device=machine.device
-        )
-        _, of_encoder = groups.setdefault(encoder.key or id(run), (encoder, []))
-        of_encoder.append(run)
+        with failing([run]):
+            encoder = Encoder(
+                run.model, cell.method, cell.config["weights"], cache=machine.cache, device=machine.device
+            )
+            _, of_encoder = groups.setdefault(encoder.key or id(run), (encoder, []))
+            of_encoder.append(run)
     return [Encoding(of_encoder, encoder) for encoder, of_encoder in groups.values()]
 
 
@@ -187,8 +189,8 @@ def look_over(encodings: Sequence[Encoding], machine: Machine) -> None:
     first class where it can be: not if an image cannot be read.
     """
     fresh = [each for each in encodings if any(_not_looked_over(run) for run in each.alive)]
-    samples = encodings[0].runs[0].task.samples
-    if not fresh or len(samples) < 2:
+    samples = fresh[0].runs[0].task.samples if fresh else ()
+    if len(samples) < 2:
         return
     read = Reader([each.encoder for each in fresh], (), None)
     try:

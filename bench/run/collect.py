@@ -18,7 +18,7 @@ from bench.run.answering import (
     look_over,
 )
 from bench.run.image_set import ClassImages
-from bench.run.machine import FAILURES, Machine, ahead, batches, wait
+from bench.run.machine import Machine, ahead, batches, wait
 from bench.run.noting import Collected
 from bench.run.reading import Reader, Shown
 from methods.base import Features, Prediction
@@ -34,20 +34,22 @@ def collect(
     images are finished, once for every task.
     """
     for run in runs:
-        run.collected = Collected.of(run.task, machine.device, len(runs))
-        run.collected.seconds["load"] = run.loaded.seconds
+        with failing([run]):
+            run.collected = Collected.of(run.task, machine.device, len(runs))
+            run.collected.seconds["load"] = run.loaded.seconds
     with torch.inference_mode():
         encodings = encodings_of(runs, machine)
         look_over(encodings, machine)
         if encodings := [each for each in encodings if each.alive]:
-            _Pass(encodings, machine, done).run()
+            with failing(runs):
+                _Pass(encodings, machine, done).run()
 
 
 class _Pass:
     def __init__(self, encodings: Sequence[Encoding], machine: Machine, done: Callable[[int], None]) -> None:
         self._encodings, self._machine, self._done = encodings, machine, done
         self._shown: list[Shown] = []
-        """Of the images so far, without inputs, where a task answers for the whole class."""
+        """The images so far, without inputs, where a task answers for the whole class."""
         self._images: dict[Encoding, ClassImages] = {}
 
     @property
@@ -70,15 +72,10 @@ class _Pass:
                 images = ClassImages(machine, len(task.samples), len(judged))
                 self._images[encoding] = stack.enter_context(images)
             size = machine.batch_size
-            try:
-                for batch in batches(ahead(task.samples, reader, machine.workers, size), size):
-                    self._take(batch)
-                    if not self._alive:
-                        return
-            except FAILURES as error:  # an image cannot be read
-                for run in self._alive:
-                    run.failure = error
-                return
+            for batch in batches(ahead(task.samples, reader, machine.workers, size), size):
+                self._take(batch)
+                if not self._alive:
+                    return
             for encoding, images in self._images.items():
                 for run in encoding.alive:
                     if run.model.transductive:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -84,7 +85,8 @@ class Models:
         self._loading(job)
         loaded = LoadedModel.of(alone, self._device)
         if loaded.failure is None:
-            _share_weights(loaded.model, [each.model for each in self._loaded if each.failure is None])
+            with suppress(*FAILURES):  # it would only have saved memory
+                _share_weights(loaded.model, [each.model for each in self._loaded if each.failure is None])
         self._loaded.append(loaded)
         return loaded
 
