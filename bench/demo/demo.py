@@ -18,7 +18,6 @@ from bench.show.images import Images
 from bench.show.page import add_images, content, write_page
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache
-from datasets.samples import ClassData, Folder
 from methods import registry
 from methods.backbones import mini
 from methods.registry import keys
@@ -67,19 +66,15 @@ class Demo:
             self.store,
             weights_root=self.weights,
             digest=DigestCache(),
-            keeps_maps=lambda folder, data: data == _shown(folder),
+            keeps_maps=lambda folder, data: data == folder.classes[0],  # one is enough to look at
         )
 
     def draw_gallery(self, cells: Sequence[Cell], count: int = 6) -> list[Path]:
         """Draw images, masks and kept maps of `count` datasets under all small methods; return the files."""
-        shown = {(folder.key, _shown(folder).key) for folder in stand_in_folders(self.data)}
-        columns = fill_columns(
-            choose(
-                [cell for cell in cells if (cell["dataset"], cell["class"]) in shown and _has_masks(cell)],
-                methods=[request.word for request in demo_requests() if request.preset],
-            )
-        )
-        rows = gallery_rows(columns, self._images(cells), most=count)
+        images, methods = self._images(cells), [each.word for each in demo_requests() if each.preset]
+        with_masks = [cell for cell in cells if cell["not_applicable"]["pixel"] is None]
+        columns = fill_columns(choose(filter(images.keeps_maps, with_masks), methods=methods))
+        rows = gallery_rows(columns, images, most=count)
         titles = [column.title for column in columns]
         width = 0.8 * (3 + len(columns))
         return save(lambda: draw_gallery(rows, titles, width, "map"), self.tables / "gallery", "--root")
@@ -92,15 +87,6 @@ class Demo:
 
     def _images(self, cells: Iterable[Cell]) -> Images:
         return Images(self.store, cells, self.data / "prepared")
-
-
-def _shown(folder: Folder) -> ClassData:
-    """Return the class of a dataset whose maps are kept: the first, for one is enough to look at."""
-    return folder.classes[0]
-
-
-def _has_masks(cell: Cell) -> bool:
-    return cell["not_applicable"]["pixel"] is None
 
 
 def demo_requests() -> list[MethodRequest]:
