@@ -10,7 +10,7 @@ from bench.show.page import LARGEST, add_images, content, write_page
 
 EXAMPLES = """\
   run_bench.py report
-  run_bench.py report --results demo/results --out demo.html
+  run_bench.py report --results demo --out demo.html
   run_bench.py report --images --data-root data
   run_bench.py report --site public --data-root data"""
 

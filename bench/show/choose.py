@@ -79,7 +79,10 @@ def choose(
         BenchError: Nothing is left.
     """
     known = {cell["key"]: cell for cell in cells if not cell.get("gone")}
-    unique: list[Cell] = [printable(cell) for cell in known.values()]
+    unique: list[Cell] = [  # but for scores: most of a cell, not shown, and looked up by their images' names
+        {name: value if name == "scores" else printable(value) for name, value in cell.items()}
+        for cell in known.values()
+    ]
     wanted = [
         cell
         for cell in unique
@@ -185,12 +188,13 @@ def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[Colu
     for (method, preset, setting), group in _by(cells, _kind).items():
         paths = _splitting(group)
         for variant, of_variant in _by(group, partial(_variant, paths)).items():
-            for source, of_source in sorted(_by(of_variant, source_label).items(), key=_empty_first):
+            for source, of_source in sorted(
+                _by(of_variant, source_label).items(), key=lambda pair: bool(pair[0])
+            ):
                 for retrained, alike in sorted(_by(of_source, _retrained_among(of_source)).items()):
                     title = _title(alike[0])
-                    named = preset
-                    if alike[0].get("titled_preset"):  # the title says the preset already
-                        named = (preset or "").partition(",")[2]
+                    in_title = alike[0].get("titled_preset")
+                    named = (preset or "").partition(",")[2] if in_title else preset
                     origin = [source, "retrained" if retrained else ""]
                     options = [part for part in variant if not part.startswith("precision")]
                     key = f" [{method}]" if len(methods_of[title]) > 1 else ""
@@ -219,10 +223,6 @@ def _title(cell: Cell) -> str:
 
 def _kind(cell: Cell) -> tuple[str, str | None, str]:
     return cell["method"], cell["preset"], cell["setting"]
-
-
-def _empty_first(pair: tuple[str, object]) -> bool:
-    return bool(pair[0])
 
 
 def _label(title: str, parts: Sequence[str | None]) -> str:
