@@ -21,7 +21,12 @@ from methods.precision import PRECISIONS
 from methods.registry import find
 
 Planner = Callable[..., Plan]
-SMALL = Drift("chance", "bfloat16", "a card", 100, 0.01, 0.02, 0.1, "image_auroc on visa")
+SMALL = Drift("chance", "bfloat16", "a card", 100, 0.01, 0.02, 0.0, 0.0, 0.1, 0.0, 0.05, 0.0, 0.0)
+
+
+def moved(points: float, **changes: Any) -> Drift:
+    """Return a drift whose largest one is `points`."""
+    return dataclasses.replace(SMALL, **{"pixel_aupro": points, "image_f1max": points / 2} | changes)
 
 
 @pytest.fixture
@@ -48,13 +53,13 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_auto_lowers_where_it_was_measured_to_be_harmless(
     known: Callable[..., None], points: float | None, device: str, expected: str
 ) -> None:
-    known(*([] if points is None else [dataclasses.replace(SMALL, points=points)]))
+    known(*([] if points is None else [moved(points)]))
     assert resolve("auto", "chance", find("chance"), device) == expected
     assert resolve("auto", "oracle", find("oracle"), device) == "float32", "another method was measured"
 
 
 def test_what_is_asked_for_is_what_runs(known: Callable[..., None]) -> None:
-    known(dataclasses.replace(SMALL, method="vand", points=9.0), dataclasses.replace(SMALL, method="winclip"))
+    known(moved(9.0, method="vand"), dataclasses.replace(SMALL, method="winclip"))
     for key in ("vand", "winclip"):
         assert [resolve(word, key, find(key), "cuda") for word in PRECISIONS] == [*PRECISIONS]
     with pytest.raises(BenchError, match="only CUDA"):
@@ -70,13 +75,10 @@ def test_what_is_asked_for_is_what_runs(known: Callable[..., None]) -> None:
 
 def test_the_worst_that_was_measured_counts(tmp_path: Path) -> None:
     path = tmp_path / "precision.csv"
-    rows = [
-        dataclasses.replace(SMALL, device=device, points=points)
-        for device, points in (("one", 0.05), ("two", 0.3), ("three", 0.0))
-    ]
+    rows = [moved(points, device=device) for device, points in (("one", 0.05), ("two", 0.3), ("three", 0.0))]
     precision.write(rows, path)
     assert precision.measured(path) == {("chance", "bfloat16"): rows[1]}
-    precision.write([dataclasses.replace(rows[1], points=0.01)], path)
+    precision.write([moved(0.01, device="two")], path)
     assert precision.measured(path)["chance", "bfloat16"].device == "one", "measured anew on two"
     assert precision.measured(tmp_path / "none.csv") == {}
 
@@ -134,7 +136,9 @@ def test_a_cell_says_what_was_measured_and_the_table_in_its_footer(
     execute(plan_for("chance", precision="bfloat16"), CellStore(tmp_path / "runs"), Machine())
     assert set(ran) == {"bfloat16"}
     cells = list(CellStore(tmp_path / "runs"))
-    assert [cell["provenance"]["drift"] for cell in cells] == [dataclasses.asdict(SMALL)] * len(cells)
+    assert [cell["provenance"]["drift"] for cell in cells] == [
+        dataclasses.asdict(SMALL) | {"points": 0.1}
+    ] * len(cells)
     assert [cell["preset"] for cell in cells] == [None] * len(cells)
     monkeypatch.undo()
     execute(plan_for("oracle"), CellStore(tmp_path / "runs"), Machine())
