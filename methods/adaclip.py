@@ -5,13 +5,13 @@ exact GELU, as in the official code, though its weights were trained with QuickG
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from methods import states
@@ -20,6 +20,7 @@ from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import ClipBased, Shapes, blank
 from methods.fill import filled
+from methods.kmeans import kmeans
 from methods.learning import Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import (
@@ -310,8 +311,7 @@ class AdaCLIP(ClipBased):
         return [tensor for name, tensor in self.learned().items() if "text_prompter" in name]
 
     def _pair(self, name: str) -> Tensor:
-        with torch.autocast(self.positions.device.type, enabled=False):
-            return self._encode_texts([name], None)[0]
+        return self._encode_texts([name], None)[0]
 
     def _encode_texts(self, names: Sequence[str], dynamic: Tensor | None) -> Tensor:
         depth, length = self.options["prompting_depth"], self.options["prompting_length"]
@@ -346,7 +346,7 @@ class AdaCLIP(ClipBased):
     @torch.no_grad()
     def _unprompted(self, images: Tensor) -> Tensor:
         hidden = clip.embed_image(self.model, images, self.positions)
-        hidden, _ = run_blocks(clip.vision_blocks(self.model), hidden)
+        hidden, _ = run_blocks(clip.vision_blocks(self.model), hidden, first=1)
         return clip.project(self.model, hidden[:, 0]).float()
 
     def _prompted(self, images: Tensor, unprompted: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -371,13 +371,12 @@ class AdaCLIP(ClipBased):
         unprompted = features.get("unprompted")
         embedding, layers = self._prompted(features["images"], unprompted)
         text = self.text_features(prompts, unprompted)
-        with torch.autocast(embedding.device.type, enabled=False):
-            projected = [
-                self.linear(f"patch_token_layer.head.{level}", tokens) for level, tokens in enumerate(layers)
-            ]
-            patches = F.normalize(torch.stack(projected, dim=1), dim=-1)
-            image = F.normalize(self.linear("cls_token_layer.head.0", embedding), dim=-1)
-            logits = similarity_logits(patches, text, _TEMPERATURE)
+        projected = [
+            self.linear(f"patch_token_layer.head.{level}", each) for level, each in enumerate(layers)
+        ]
+        patches = F.normalize(torch.stack(projected, dim=1), dim=-1)
+        image = F.normalize(self.linear("cls_token_layer.head.0", embedding), dim=-1)
+        logits = similarity_logits(patches, text, _TEMPERATURE)
         return Parts(text, embedding, image, patches, logits)
 
     # --- scores -------------------------------------------------------------------------------------
@@ -386,8 +385,8 @@ class AdaCLIP(ClipBased):
         """Return HSF's semantic features (B, E): what the most abnormal patches have in common."""
         clusters, seed = self.options["k_clusters"], self.options["kmeans_seed"]
         most = most_abnormal(parts.logits, 5 * clusters)
-        points = [patches[:, chosen] for patches, chosen in zip(parts.patches, most, strict=True)]
-        return torch.stack([semantic_feature(each, cluster(each, clusters, seed)) for each in points])
+        points = parts.patches.take_along_dim(most[:, None, :, None], dim=2)
+        return semantic_features(points, cluster(points, clusters, seed))
 
     def image_logits(self, parts: Parts, semantic: Tensor | None) -> Tensor:
         """Return (normal, abnormal) logits (B, 2) of class features mixed with `semantic` (B, E)."""
@@ -412,33 +411,33 @@ class AdaCLIP(ClipBased):
 
     def _score(self, features: Features, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         parts = self.parts(features, prompts)
-        with torch.autocast(parts.image.device.type, enabled=False):
-            semantic = self.fuse(parts) if self.options["use_hsf"] else None
-            scores = self.image_logits(parts, semantic).softmax(dim=-1)[:, 1]
-            maps = self.raw_maps(parts.logits.mean(dim=1))[:, 1]
-            return scores, gaussian_smooth(maps, self.options["sigma"])
+        semantic = self.fuse(parts) if self.options["use_hsf"] else None
+        scores = self.image_logits(parts, semantic).softmax(dim=-1)[:, 1]
+        maps = self.raw_maps(parts.logits.mean(dim=1))[:, 1]
+        return scores, gaussian_smooth(maps, self.options["sigma"])
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars."""
         parts = self.parts(features, batch.prompts)
-        with torch.autocast(parts.image.device.type, enabled=False):
-            semantic = self.fuse(parts) if self.options["use_hsf"] else None
-            layers = [self.raw_maps(logits) for logits in parts.logits.unbind(1)]
-            # With "row", a map's rows are taken for maps of their own.
-            last = 1 if self.options["dice"] == "row" else 0
-            normal, abnormal = ([each[:, state].flatten(0, last) for each in layers] for state in (0, 1))
-            masks = batch.masks.float()
-            target = masks.flatten(0, last)
-            return {
-                "image": focal(self.image_logits(parts, semantic).softmax(dim=-1), batch.labels),
-                "focal": torch.stack([focal(each, masks) for each in layers]).sum(),
-                "dice_abnormal": torch.stack([dice(each, target) for each in abnormal]).sum(),
-                "dice_normal": torch.stack([dice(each, 1 - target) for each in normal]).sum(),
-            }
+        semantic = self.fuse(parts) if self.options["use_hsf"] else None
+        layers = [self.raw_maps(logits) for logits in parts.logits.unbind(1)]
+        # With "row", a map's rows are taken for maps of their own.
+        last = 1 if self.options["dice"] == "row" else 0
+        normal, abnormal = ([each[:, state].flatten(0, last) for each in layers] for state in (0, 1))
+        masks = batch.masks.float()
+        target = masks.flatten(0, last)
+        return {
+            "image": focal(self.image_logits(parts, semantic).softmax(dim=-1), batch.labels),
+            "focal": torch.stack([focal(each, masks) for each in layers]).sum(),
+            "dice_abnormal": torch.stack([dice(each, target) for each in abnormal]).sum(),
+            "dice_normal": torch.stack([dice(each, 1 - target) for each in normal]).sum(),
+        }
 
 
+@lru_cache(maxsize=1024)
+@torch.inference_mode(False)
 def sentence_tokens(name: str) -> Tensor:
-    """Return the token ids (48, 77) of all sentences about an object, the normal ones first.
+    """Return the token ids (48, 77) of all sentences about an object, the normal ones first; kept by name.
 
     Only the hyphen becomes a blank: `metal_nut` is tokenised as "metal _ nut".
     """
@@ -463,16 +462,15 @@ def most_abnormal(logits: Tensor, count: int) -> Tensor:
 
 
 def cluster(points: Tensor, clusters: int, seed: int) -> Tensor:
-    """Return k-means labels (k,) of patches (layers, k, E), each described by all its layers."""
-    table = points.detach().movedim(0, 1).flatten(1).cpu().numpy()
-    labels = KMeans(n_clusters=clusters, n_init=1, random_state=seed).fit(table).labels_
-    return torch.from_numpy(labels).to(points.device, torch.long)
+    """Return k-means labels (B, k) of patches (B, layers, k, E), each described by all its layers."""
+    return kmeans(points.movedim(1, 2).flatten(2), clusters, seed)
 
 
-def semantic_feature(points: Tensor, labels: Tensor) -> Tensor:
-    """Return the normalised mean (E,) of the clusters' means, each over its patches and layers.
+def semantic_features(points: Tensor, labels: Tensor) -> Tensor:
+    """Return the normalised means (B, E) of the clusters' means, each over its patches and layers.
 
-    `points` (layers, k, E), `labels` (k,). A cluster without patches does not count.
+    `points` (B, layers, k, E), `labels` (B, k). A cluster without patches does not count.
     """
-    share = 1 / labels.bincount()[labels].to(points.dtype)
-    return F.normalize((share / share.sum()) @ points.mean(dim=0), dim=-1)
+    share = 1 / (labels[:, :, None] == labels[:, None]).sum(dim=2).to(points.dtype)
+    weights = share / share.sum(dim=1, keepdim=True)
+    return F.normalize((weights[:, None] @ points.mean(dim=1))[:, 0], dim=-1)

@@ -213,7 +213,8 @@ class Crane(PromptPair):
         )
         states = heads(last, hidden)
         attended = attend(last, *states)
-        ordinary = residual(last, hidden, attended)
+        read = 1 if count else None  # beside a local path only the class token
+        ordinary = residual(last, hidden[:, :read], attended[:, :read])
         local = local + self_correlation(last, *states) if count else ordinary
         maps = [local[:, 1:]]
         if self.dino is not None:

@@ -218,6 +218,7 @@ class ObjectAgnostic(ClipBased):
             clip.embed_image(self.model, images, self.positions),
             last=self.options[name] - none,
             taps=layers,
+            first=1,
         )
         patches = [clip.project(self.model, each[:, 1:]).float() for each in local]
         return clip.project(self.model, last[:, 0], norm=False).float(), torch.stack(patches, dim=1)

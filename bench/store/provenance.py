@@ -19,7 +19,6 @@ _PACKAGES = (
     "open_clip_torch",
     "numpy",
     "scipy",
-    "scikit-learn",
     "scikit-image",
     "pillow",
 )

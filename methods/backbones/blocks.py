@@ -55,14 +55,23 @@ def run_blocks(
     before: Hook | None = None,
     after: Hook | None = None,
     mask: Tensor | None = None,
+    first: int | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """`run` over open_clip's blocks, with an attention mask."""
+    """`run` over open_clip's blocks, with an attention mask.
+
+    Of the last output only the `first` tokens (B, first, W) are computed, all for None: unless it is tapped,
+    what follows the class token there is read by nobody.
+    """
 
     # Not `block(hidden)`: torch's fast path for it keeps all attention weights and is slower for it.
-    def step(block: ResidualAttentionBlock, hidden: Tensor) -> Tensor:
-        return residual(block, hidden, attend(block, *heads(block, hidden), mask=mask))
+    def step(block: ResidualAttentionBlock, hidden: Tensor, first: int | None = None) -> Tensor:
+        query, key, value = heads(block, hidden)
+        attended = attend(block, query[:, :, :first], key, value, mask=mask)
+        return residual(block, hidden[:, :first], attended)
 
-    return run([partial(step, block) for block in blocks], hidden, taps=taps, before=before, after=after)
+    *others, last = blocks
+    steps = [*(partial(step, block) for block in others), partial(step, last, first=first)]
+    return run(steps, hidden, taps=taps, before=before, after=after)
 
 
 def check_taps(taps: Sequence[int], depth: int) -> None:
@@ -117,18 +126,25 @@ def two_paths(
     last: int,
     taps: Sequence[int],
     local: LocalAttention = value_value,
+    first: int | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Run all blocks, the `last` ones with a local path beside the ordinary one.
 
     The local path starts as the ordinary state and adds up `local` attention computed from it, without
-    feed-forward. Returns the ordinary path's output and the local states after the blocks `taps` (from 1).
+    feed-forward. Returns the ordinary path's output, its `first` tokens alone where the last block has two
+    paths, and the local states after the blocks `taps` (from 1).
     """
     check_taps(taps, len(blocks))
     beside, kept = hidden, {}
     for number, block in enumerate(blocks, start=1):
         query, key, value = heads(block, hidden)
-        hidden = residual(block, hidden, attend(block, query, key, value))
-        beside = beside + local(block, query, key, value) if number > len(blocks) - last else hidden
+        two = number > len(blocks) - last
+        if two:
+            beside = beside + local(block, query, key, value)
+        read = first if two and number == len(blocks) else None
+        hidden = residual(block, hidden[:, :read], attend(block, query[:, :, :read], key, value))
+        if not two:
+            beside = hidden
         if number in taps:
             kept[number] = beside
     return hidden, [kept[tap] for tap in taps]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from methods import states
-from methods.adaclip import AdaCLIP, cluster, most_abnormal, semantic_feature
+from methods.adaclip import AdaCLIP, cluster, most_abnormal, semantic_features, sentence_tokens
 from methods.backbones import clip
 from methods.base import TrainingBatch
 
@@ -140,13 +140,18 @@ def test_only_hyphens_become_blanks(detector: AdaCLIP, images: torch.Tensor) -> 
     assert (maps[0] - maps[2]).abs().max() > 1e-5
 
 
-def test_half_precision_towers_keep_float32_results(detector: AdaCLIP, images: torch.Tensor) -> None:
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        half = detector(images, NAMES)
-    with torch.inference_mode():
-        full = detector(images, NAMES)
-    assert half.scores.dtype == half.maps.dtype == torch.float32
-    assert 0 < (half.maps - full.maps).abs().mean() < 0.2
+def test_a_name_is_tokenised_once(
+    detector: AdaCLIP, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    tokenize = clip.tokenize
+    monkeypatch.setattr(clip, "tokenize", lambda texts: told.append(len(texts)) or tokenize(texts))
+    for names in (["a name", "a name"], ["a-name", "a name"]):
+        with torch.inference_mode():
+            detector(images[:2], names)
+    assert told == [48, 48], "of the sentences with and without the hyphen"
+    fresh = sentence_tokens.__wrapped__("a name")
+    assert torch.equal(sentence_tokens("a name"), fresh) and not sentence_tokens("a name").is_inference()
 
 
 # --- hybrid semantic fusion ---------------------------------------------------------------------------
@@ -155,8 +160,8 @@ def test_half_precision_towers_keep_float32_results(detector: AdaCLIP, images: t
 def test_fusion_by_hand() -> None:
     points = torch.tensor([[[2.0, 0.0], [4.0, 0.0], [0.0, 2.0]], [[2.0, 0.0], [4.0, 0.0], [0.0, 4.0]]])
     # Cluster means (3, 0) and (0, 3), whatever their sizes; label 1 has no patches and does not count.
-    fused = semantic_feature(points, torch.tensor([2, 2, 0]))
-    torch.testing.assert_close(fused, torch.tensor([0.5, 0.5]).sqrt())
+    fused = semantic_features(points[None], torch.tensor([[2, 2, 0]]))
+    torch.testing.assert_close(fused, torch.tensor([[0.5, 0.5]]).sqrt())
 
 
 def test_the_most_abnormal_over_all_layers_are_chosen() -> None:
@@ -167,12 +172,13 @@ def test_the_most_abnormal_over_all_layers_are_chosen() -> None:
 
 
 def test_clusters_follow_from_points_and_seed_alone() -> None:
-    points = torch.randn(2, 30, 8, generator=torch.Generator().manual_seed(3))
+    points = torch.randn(3, 2, 30, 8, generator=torch.Generator().manual_seed(3))
     labels = cluster(points, 4, seed=111)
     np.random.seed(7)
     assert torch.equal(cluster(points, 4, seed=111), labels)
     assert any(not torch.equal(cluster(points, 4, seed=seed), labels) for seed in range(5))
-    assert labels.dtype == torch.long and set(labels.tolist()) == {0, 1, 2, 3}
+    assert labels.dtype == torch.long and [set(each) for each in labels.tolist()] == [{0, 1, 2, 3}] * 3
+    assert torch.equal(cluster(points[1:2], 4, seed=111), labels[1:2]), "each set by itself"
 
 
 def test_one_colour_gives_finite_scores(files: dict[str, Path]) -> None:

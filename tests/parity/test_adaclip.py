@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.adaclip import AdaCLIP, cluster, semantic_feature, sentence_tokens
+from methods.adaclip import AdaCLIP, cluster, semantic_features, sentence_tokens
 from methods.backbones import clip
 from methods.base import TrainingBatch
 from methods.clip_based import blank
@@ -145,9 +145,8 @@ def _fused(
     """Check the choice of patches and our own k-means; return what follows from the stored labels."""
     chosen = golden.tensor(f"{prefix}hsf_topk_indices").long()
     labels = golden.tensor(f"{prefix}hsf_cluster_labels").long()
-    points = [patches[:, index] for patches, index in zip(parts.patches, chosen, strict=True)]
-    semantic = torch.stack([semantic_feature(*pair) for pair in zip(points, labels, strict=True)])
-    given = detector.image_logits(parts, semantic).softmax(dim=-1)[:, 1]
+    points = parts.patches.take_along_dim(chosen[:, None, :, None], dim=2)
+    given = detector.image_logits(parts, semantic_features(points, labels)).softmax(dim=-1)[:, 1]
 
     # As a set: logits that may be off by their tolerance may swap patches as close to each other.
     abnormal = parts.logits.mean(dim=1).softmax(dim=-1)[..., 1]
@@ -159,10 +158,9 @@ def _fused(
 
     # In the stored order of patches, k-means starts as it did there.
     clusters, seed = detector.options["k_clusters"], detector.options["kmeans_seed"]
-    own = torch.stack([cluster(each, clusters, seed) for each in points])
+    own = cluster(points, clusters, seed)
     same = [_partition(mine) == _partition(theirs) for mine, theirs in zip(own, labels, strict=True)]
-    again = torch.stack([semantic_feature(*pair) for pair in zip(points, own, strict=True)])
-    with_own = detector.image_logits(parts, again).softmax(dim=-1)[:, 1]
+    with_own = detector.image_logits(parts, semantic_features(points, own)).softmax(dim=-1)[:, 1]
     want = golden.tensor(f"{prefix}image_scores")
     for index, equal in enumerate(same):
         kind = "same" if equal else "other"
@@ -170,7 +168,7 @@ def _fused(
         label = f"image_scores (own k-means, {kind} clusters)"
         deviations.check(golden, label, with_own[index], want[index], allowed)
     deviations.check(golden, "image_scores (all our own)", scores, want, OTHER_CLUSTERS)
-    return {"hsf_feature": semantic, "image_scores": given}
+    return {"hsf_feature": semantic_features(points, labels), "image_scores": given}
 
 
 def _partition(labels: Tensor) -> list[int]:
