@@ -135,6 +135,8 @@ class AdaCLIP(ClipBased):
     )
 
     position_resize = ("bicubic", False)
+    encoder_options = ("backbone", "image_size", "prompting_branch", "prompting_type")
+    handed_on = "images"
 
     def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
         """Take a CLIP built with exact GELU, and the learned tensors by their published names.

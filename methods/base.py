@@ -97,6 +97,8 @@ class ZeroShotDetector(nn.Module, ABC):
     """How the paper trains what it learns; None: nothing is learned. See `begin`, `learned` and `loss`."""
     encoder_options: ClassVar[Sequence[str] | None] = None
     """Options that `preprocess` and `encode` depend on; None: its features must not be cached."""
+    handed_on: ClassVar[str] = ""
+    """Under which name `encode` hands on its input: never kept, but made of the image again."""
     transductive: ClassVar[bool] = False
     """True: `judge` sees all unlabelled images of a class together. Ranked only among its kind."""
     class_normalised: ClassVar[bool] = False

@@ -160,7 +160,9 @@ class Encoder:
 
     def has(self, digest: str) -> bool:
         """Whether the image with this digest need not be read."""
-        return self._cache is not None and self.key is not None and self._cache.has(self.key, digest)
+        if self._cache is None or self.key is None or self.model.handed_on:
+            return False
+        return self._cache.has(self.key, digest)
 
     def features(self, digests: Sequence[str | None], inputs: Callable[[Sequence[int]], Tensor]) -> Features:
         """Return the features of the images with these digests; None: not kept.
@@ -168,7 +170,7 @@ class Encoder:
         `inputs` gives the network inputs, on the device, of images of the batch by their places. It may be
         asked for an image although `has` said that it is kept: its features may be gone or torn after all.
         """
-        kept = [self._kept(digest) for digest in digests]
+        kept, input_name = [self._kept(digest) for digest in digests], self.model.handed_on
         missing = [index for index, row in enumerate(kept) if row is None]
         if missing:
             with torch.no_grad():
@@ -176,11 +178,13 @@ class Encoder:
             if self._cache is None:
                 return fresh
             for index, row in zip(missing, rows_of(fresh), strict=True):
+                row.pop(input_name, None)
                 kept[index], digest = row, digests[index]
-                if self.key is not None and digest is not None:
+                if row and self.key is not None and digest is not None:
                     self._cache.write(self.key, digest, row)
         features = batch_of([row for row in kept if row is not None])
-        return {name: tensor.to(self.device) for name, tensor in features.items()}
+        handed_on = {input_name: inputs(range(len(digests)))} if input_name else {}
+        return {name: tensor.to(self.device) for name, tensor in features.items()} | handed_on
 
     def _kept(self, digest: str | None) -> Features | None:
         if self._cache is None or self.key is None or digest is None:
