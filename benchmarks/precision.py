@@ -22,9 +22,9 @@ from tabulate import tabulate
 from bench.demo.demo import demo_requests
 from bench.demo.standin import stand_in_folders
 from bench.errors import BenchError
-from bench.run.collect import load
 from bench.run.execute import execute
 from bench.run.machine import Machine, choose_device
+from bench.run.models import LoadedModel
 from bench.run.plan import Plan, Settings
 from bench.run.planner import make_plan
 from bench.run.precision import HARMLESS, MEASURED, METRICS, Drift, read, write
@@ -78,10 +78,11 @@ def main() -> None:
 def pooled(root: Path, keys: Sequence[str], drawings: int) -> list[Folder]:
     """Return the stand-in datasets, each with the images of so many drawings."""
     each = [stand_in_folders(root / f"drawn-{seed}", keys=keys, seed=seed) for seed in range(drawings)]
-    return [_together(alike) for alike in zip(*each, strict=True)]
+    return [together(alike) for alike in zip(*each, strict=True)]
 
 
-def _together(folders: Sequence[Folder]) -> Folder:
+def together(folders: Sequence[Folder]) -> Folder:
+    """Return the drawings of one dataset as one."""
     classes = []
     for alike in zip(*(folder.classes for folder in folders), strict=True):
         samples = tuple(
@@ -101,7 +102,7 @@ def measure(
     exact_maps = _maps(exact, machine)
     for precision in precisions:
         plan = _run(request, folders, precision, root, machine)
-        cells, others = _cells(exact, root), _cells(plan, root)
+        cells, others = _cells(exact, root, machine), _cells(plan, root, machine)
         yield Drift(
             request.key,
             precision,
@@ -119,11 +120,13 @@ def _run(
     """Return what was planned, after it was run; cells that are here stay."""
     mini.install(root / "weights")
 
+    store = _store(root, machine)
+
     def plan(*, force: bool) -> Plan:
         return make_plan(
             [request],
             folders,
-            _store(root, machine.device),
+            store,
             weights_root=root / "weights",
             digest=DigestCache(),
             settings=Settings(precision),
@@ -131,32 +134,28 @@ def _run(
             device=machine.device.type,
         )
 
-    outcome = execute(plan(force=False), _store(root, machine.device), machine)
+    outcome = execute(plan(force=False), store, machine)
     whole = plan(force=True)
     for reason in [reason for _, reason in outcome.failed] + [each.reason for each in whole.refused]:
         raise BenchError(f"{request.word}: {reason}")
     return whole
 
 
-def _store(root: Path, device: torch.device) -> CellStore:
-    return CellStore(root / f"runs-{device.type}")
+def _store(root: Path, machine: Machine) -> CellStore:
+    return CellStore(root / f"runs-{machine.device.type}")
 
 
-def _cells(plan: Plan, root: Path) -> dict[tuple[str, str], Cell]:
-    found = {}
-    for kind in ("cpu", "cuda"):
-        for task in plan.tasks:
-            cell = CellStore(root / f"runs-{kind}").read(task.cell)
-            if cell is not None:
-                found[task.cell.dataset, task.cell.class_key] = cell
-    return found
+def _cells(plan: Plan, root: Path, machine: Machine) -> dict[tuple[str, str], Cell]:
+    found = {(task.cell.dataset, task.cell.class_key): task.cell for task in plan.tasks}
+    cells = {place: _store(root, machine).read(each) for place, each in found.items()}
+    return {place: cell for place, cell in cells.items() if cell is not None}
 
 
 def _maps(plan: Plan, machine: Machine) -> list[Prediction]:
     """Return the answers on a few images of each class, a class at a time."""
     answers = []
     for job in plan.jobs:
-        model, _ = load(job, machine.device)
+        model = LoadedModel.of(job, machine.device).model
         for task in job.tasks:
             step = max(1, len(task.samples) // _MAPS)
             images = torch.stack([model.preprocess(read_image(it.image)) for it in task.samples[::step]])
@@ -209,6 +208,7 @@ def _row(drift: Drift) -> dict[str, object]:
     return {
         "method": card(drift.method).title,
         "precision": drift.precision,
+        "images": drift.images,
         "score": 100 * drift.score,
         "map": 100 * drift.map,
         **numbers,
@@ -226,10 +226,7 @@ def page(text: str, drifts: Sequence[Drift]) -> str:
     devices: dict[str, list[Drift]] = {}
     for drift in drifts:
         devices.setdefault(drift.device, []).append(drift)
-    parts = [
-        f"On {device}, {max(drift.images for drift in alike):,} images:\n\n{table(alike)}\n"
-        for device, alike in devices.items()
-    ]
+    parts = [f"On {device}:\n\n{table(alike)}\n" for device, alike in devices.items()]
     lowered = sorted(
         card(method).title
         for method in {drift.method for drift in drifts}

@@ -9,16 +9,20 @@ import pytest
 import torch
 
 from bench.cli import main
+from bench.demo.standin import stand_in_folders
 from bench.errors import BenchError
 from bench.run import precision
 from bench.run.execute import execute
 from bench.run.machine import Machine
 from bench.run.plan import Plan
-from bench.run.precision import Drift, as_config, resolve, slow_here
+from bench.run.precision import Drift, as_config, read, resolve, slow_here
 from bench.show import build
 from bench.store.cells import CellStore
+from benchmarks import precision as benchmark
+from benchmarks.precision import PAGE, page, together
+from datasets.samples import Folder
 from methods.precision import PRECISIONS
-from methods.registry import find
+from methods.registry import card, find, keys
 
 Planner = Callable[..., Plan]
 SMALL = Drift("chance", "bfloat16", "a card", 100, 0.01, 0.02, 0.0, 0.0, 0.1, 0.0, 0.05, 0.0, 0.0)
@@ -179,3 +183,45 @@ def test_a_cpu_that_only_imitates_a_precision_is_known() -> None:
     assert not slow_here("float32", "cpu", plain)
     assert not slow_here("bfloat16", "cuda", plain)
     assert slow_here("bfloat16", "cpu", torch.cpu.get_capabilities()) in (True, False)
+
+
+def test_the_page_has_what_was_measured_and_no_method_is_lowered_without() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert text == page(text, read()), "run `python -m benchmarks.precision --write`"
+    lowered = [key for key in keys() if resolve("auto", key, find(key), "cuda") != "float32"]
+    measured = {drift.method: drift for drift in read() if drift.precision == "bfloat16"}
+    assert all(measured[key].points <= 0.1 for key in lowered)
+    titles = text.rpartition("on CUDA for: ")[2].strip(".\n")
+    assert titles == (", ".join(sorted(card(key).title for key in lowered)) or "none")
+
+
+def test_the_benchmark_compares_what_tables_print(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "pooled", lambda root, names, drawings: tiny(root, names))
+    line = [
+        "precision",
+        "--methods",
+        "vand",
+        "--precision",
+        "bfloat16",
+        "--root",
+        str(tmp_path),
+        "--datasets",
+    ]
+    monkeypatch.setattr("sys.argv", [*line, "headct", "--device", "cpu"])
+    benchmark.main()
+    (row,) = [row for row in capsys.readouterr().out.rpartition("\n\n")[2].splitlines() if "VAND" in row]
+    numbers = [float(each) for each in row.split("|")[4:-1]]
+    assert 0 < numbers[0] < 10 and 0 < numbers[1] < 10, "scores and maps move, by little"
+    assert numbers[-1] == max(numbers[2:-1])
+
+
+def tiny(root: Path, names: list[str]) -> list[Folder]:
+    """Return two drawings of the smallest stand-ins, pooled."""
+    drawn = [stand_in_folders(root / str(seed), keys=names, scale="tiny", seed=seed) for seed in range(2)]
+    pooled = [together(alike) for alike in zip(*drawn, strict=True)]
+    for folder, one in zip(pooled, drawn[0], strict=True):
+        assert [len(data.samples) for data in folder.classes] == [2 * len(d.samples) for d in one.classes]
+        assert all(len({sample.name for sample in d.samples}) == len(d.samples) for d in folder.classes)
+    return pooled
