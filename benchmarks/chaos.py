@@ -322,6 +322,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120, help="begin no seed after so many")
     parser.add_argument("--only", choices=("kills", *SCENES))
     parsed = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # not without shutting the cluster down
     with tempfile.TemporaryDirectory(prefix="zsad-chaos-") as folder:
         bench = Bench(Path(folder))
         with boxes() as cluster:

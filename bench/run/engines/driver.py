@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +24,8 @@ _MOST_STARTS = 3
 class Pool(Protocol):
     """Starts workers, carries messages; a slot is a place for one worker."""
 
-    slots: Sequence[str]
-    """Their names."""
+    slots: list[str]
+    """Their names; more may come."""
     patience: float
     """Seconds that a worker may take to start."""
 
@@ -125,16 +125,17 @@ class Driver:
         items = list(items)
         self._schedule, self._pool, self._records = Schedule(items), pool, records
         self._open = {key for item in items for key in item.open}
-        self._slots = {name: _Slot() for name in pool.slots}
+        self._slots: dict[str, _Slot] = {}
         self._broken: dict[str, str] = {}
         self._said: set[str] = set()
 
     def run(self) -> None:
         """Return when every result is written or failed; raises `BenchError` if no worker is left."""
         try:
-            for name in self._slots:
-                self._start(name)
             while self._open:
+                for name in self._pool.slots[len(self._slots) :]:
+                    self._slots[name] = _Slot()
+                    self._start(name)
                 self._give_up_waiting()
                 for name, slot in self._slots.items():
                     if slot.state == "idle":

@@ -19,9 +19,7 @@ class ProcessPool:
 
     def __init__(self, setup: Setup, devices: Sequence[str]) -> None:
         """Start nothing yet."""
-        self.slots: Sequence[str] = [
-            f"{platform.node()}, worker {place} ({it})" for place, it in enumerate(devices, 1)
-        ]
+        self.slots = [f"{platform.node()}, worker {place} ({it})" for place, it in enumerate(devices, 1)]
         self._devices = dict(zip(self.slots, devices, strict=True))
         self._setup = setup
         self._running: dict[str, tuple[BaseProcess, Connection]] = {}

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,8 @@ try:
 except ModuleNotFoundError as missing:
     raise BenchError("--engine ray needs Ray: pip install -e '.[ray]'") from missing
 
+_LOOK = 10.0
+"""Seconds between two looks at what the cluster has."""
 _PAUSE = 2.0
 """Seconds before a slot gets another actor: a node that goes down is not asked again at once."""
 
@@ -44,20 +46,31 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         has = ray.cluster_resources()
         self._gpus = float(has.get("GPU", 0) > 0 and device != "cpu") if gpus is None else gpus
-        count = int(
-            min(has.get("CPU", 0), has.get("GPU", 0) / self._gpus if self._gpus else has.get("CPU", 0))
-        )
-        if count < 1:
+        self._most = most
+        self.slots: list[str] = []
+        self._grown = float("-inf")
+        self._grow()
+        if not self.slots:
             self.close()
             raise BenchError(
                 f"the Ray cluster has {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs: no room for "
                 f"a worker with 1 CPU and {self._gpus:g} GPUs; see --gpus-per-worker"
             )
-        self.slots: Sequence[str] = [f"worker {place}" for place in range(1, min(count, most or count) + 1)]
         self._setup, self._device = ray.put(setup), device
         self._streams: dict[Any, str] = {}
         self._nodes: dict[str, str] = {}
         self._due: dict[str, float] = {}
+
+    def _grow(self) -> None:
+        """Have a slot for every worker that the cluster has room for by now."""
+        if (now := time.monotonic()) - self._grown < _LOOK:
+            return
+        self._grown, has = now, ray.cluster_resources()
+        room = has.get("CPU", 0)
+        if self._gpus:
+            room = min(room, has.get("GPU", 0) / self._gpus)
+        wanted = int(room) if self._most is None else min(int(room), self._most)
+        self.slots += [f"worker {place}" for place in range(len(self.slots) + 1, wanted + 1)]
 
     def start(self, slot: str) -> None:
         """Ask for an actor: at once, or after a pause if the slot had one before."""
@@ -69,6 +82,7 @@ class RayPool:
 
     def hear(self, seconds: float) -> list[tuple[str, Message]]:
         """Return a message of an actor that has one; an actor that ended says how."""
+        self._grow()
         for slot in [slot for slot, due in self._due.items() if due <= time.monotonic()]:
             self._start(slot)
         if not self._streams:

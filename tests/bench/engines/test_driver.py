@@ -180,6 +180,20 @@ def test_workers_that_never_start_are_not_waited_for_for_ever(monkeypatch: pytes
         Driver([Item(0, ["a"], 1, "m")], pool, Records()).run()
 
 
+def test_workers_that_come_later_take_part() -> None:
+    class Growing(Pool):
+        def hear(self, seconds: float) -> list[tuple[str, Message]]:
+            if len(self.ran) == 1 and len(self.slots) == 1:
+                self.slots.append("late")
+                self._nodes["late"] = "n2"
+            return super().hear(seconds)
+
+    pool, records = Growing(lambda slot, key: "fine", ("n1",)), Records()
+    Driver([Item(index, [str(index)], 1, "m") for index in range(5)], pool, records).run()
+    assert {slot for slot, _ in pool.ran} == {"slot 0", "late"}
+    assert len(records.fates) == 5
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_any_mixture_of_faults_leaves_each_result_with_one_fate(seed: int) -> None:
     rng = random.Random(seed)
