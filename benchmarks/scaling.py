@@ -36,7 +36,7 @@ from bench.store.cells import CellStore
 from bench.store.digests import sha256
 from datasets.catalog import CATALOG, GROUPS
 from datasets.meta import open_dataset
-from methods import weights
+from methods.backbones import mini
 
 CPU = Machine(workers=1, models=8 << 30)
 MODELS = ("clip:mini", "winclip:mini")
@@ -65,9 +65,7 @@ def make_data(root: Path, classes: int, images: int, *, masks: bool) -> Path:
 def plan_of(root: Path, methods: tuple[str, ...], data: Path, results: Path) -> Plan:
     """Return the plan of all methods on the data; weights of small models lie below `root`."""
     requests = parse_methods(methods, {})
-    for request in requests:
-        for file in request.detector.files(request.options(None), None).values():
-            weights.fetch(file, root / "weights", progress=False)
+    mini.install(root / "weights")
     store = CellStore(results)
     return make_plan(requests, [open_dataset(data)], store, weights_root=root / "weights", digest=sha256)
 

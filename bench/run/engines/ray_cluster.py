@@ -1,5 +1,6 @@
 """Workers as actors of a Ray cluster, one for each GPU (or CPU) that it has."""
 
+import os
 import queue
 import threading
 import time
@@ -156,13 +157,14 @@ def _join(address: str | None) -> bool:
     """Return whether this process was connected to a cluster just now, and is to leave it again."""
     if ray.is_initialized():
         return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a run tells nobody that it takes place
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
             ray.init("local", include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         reason = str(error).splitlines()[0]
         raise BenchError(f"--address {address}: {reason}; start a cluster with `ray start --head`") from error
     return True

@@ -1,9 +1,13 @@
 """The commands of docs/cluster.md, with the variables that SLURM sets and an `srun` that only starts them."""
 
+import importlib.util
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,11 +19,11 @@ ROOT = Path(__file__).resolve().parents[3]
 STUBS = {
     "srun": 'while [ "${1#-}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done; exec "$@"',
     "scontrol": "echo 127.0.0.1; echo other",
-    "sleep": "exit 0",
+    "ray": f'exec {Path(sys.executable).with_name("ray")} "$@" > /dev/null 2>&1',
 }
 
 
-def script(heading: str) -> str:
+def script(heading: str, port: str = "6379") -> str:
     """Return a script of the page, with its request made small."""
     page = (ROOT / "docs" / "cluster.md").read_text()
     found = next(
@@ -29,7 +33,8 @@ def script(heading: str) -> str:
         "--methods all --datasets all --device cuda", "--methods chance --datasets parts --device cpu"
     )
     assert small != found
-    return small.replace("/shared/results", "results").replace("run_bench.py", str(ROOT / "run_bench.py"))
+    small = small.replace("/shared/results", "results").replace("run_bench.py", str(ROOT / "run_bench.py"))
+    return small.replace("6379", port).replace("ray start", "ray start --num-cpus=1")
 
 
 @pytest.fixture
@@ -44,17 +49,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, heading: str, **variables: str) -> "subprocess.Popen[str]":
+def start(folder: Path, heading: str, port: str = "6379", **variables: str) -> "subprocess.Popen[str]":
     environment = os.environ | {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         "ZSAD_CACHE": str(folder / "cache"),
     }
     return subprocess.Popen(
-        ["bash", "-c", script(heading)],
+        ["bash", "-c", script(heading, port)],
         cwd=folder,
         env=environment | variables,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -67,4 +73,21 @@ def test_tasks_of_an_array_share_a_results_folder(folder: Path) -> None:
     said = [task.communicate(timeout=300)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0, 0]
     assert sum(int(re.search(r"(\d+) cells written", text)[1]) for text in said) == 6  # type: ignore[index]
+    assert len(numbers(folder / "results" / "runs")) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install '.[ray]'")
+def test_a_ray_cluster_within_a_job(folder: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = str(free.getsockname()[1])
+    job = start(folder, "ray start", port=port, SLURM_JOB_NODELIST="two", SLURM_JOB_NUM_NODES="2")
+    try:
+        said = job.communicate(timeout=400)[0]
+        assert "6 cells written" in said
+    finally:  # SLURM ends what a job has left running
+        with suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+    assert job.returncode == 0
     assert len(numbers(folder / "results" / "runs")) == 6
