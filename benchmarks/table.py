@@ -1,0 +1,273 @@
+"""What the whole table takes on this device: estimated, then measured with the suite's own runs.
+
+    python -m benchmarks.table                                          # true sizes
+    python -m benchmarks.table --preset mini --images 8                 # a quick try
+    python -m benchmarks.table --methods vand winclip --precision float32 bfloat16 --batch-size 1 8
+
+Weights are untrained stand-ins (speed and memory do not depend on values); pictures are generated, of 1000 x
+1000 pixels, half of them with a defect. Estimated is the encoder's arithmetic at the rate of a plain matrix
+product: no run is faster. Measured is what a run's cells say of their time, every configuration in a process
+of its own; `all in one pass` reads each picture once for all methods. Reading is that of all threads, divided
+by their number; on a CPU what the host does counts as the device's. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from tabulate import tabulate
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.demo.untrained import write_untrained
+from bench.errors import BenchError
+from bench.run.execute import execute
+from bench.run.machine import Machine, choose_device, cores, wait
+from bench.run.plan import Permissions, Settings
+from bench.run.planner import make_plan
+from bench.run.protocol import MethodRequest, parse_methods, setup
+from bench.store.cells import CellStore
+from datasets.catalog import CATALOG, GROUPS
+from datasets.files import sha256_of
+from datasets.meta import open_dataset
+from methods.precision import AUTOCAST, PRECISIONS, lowered
+
+SIDE = 1000
+"""Pixels of a picture's side, as in the industrial datasets."""
+PARTS = ("reading", "host", "device", "metrics")
+
+
+class Setting(NamedTuple):
+    """What one process measures."""
+
+    requests: Sequence[MethodRequest]
+    data: Path
+    weights: Path
+    device: str
+    precision: str
+    batch_size: int
+    workers: int
+
+
+def write_pictures(root: Path, count: int) -> Path:
+    """Write a dataset of one class in MVTec layout: `count` generated pictures, every other one anomalous."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (SIDE // 32, SIDE // 32, 3), dtype=np.uint8))
+        picture = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).copy()
+        kind, mask = ("spot", np.zeros((SIDE, SIDE), np.uint8)) if index % 2 else ("good", None)
+        if mask is not None:
+            mask[SIDE // 4 : SIDE // 2, SIDE // 4 : SIDE // 2] = 255
+            picture[mask > 0] = 250
+        for folder, name, values in (
+            ("test", f"{index:03}.png", picture),
+            ("ground_truth", f"{index:03}_mask.png", mask),
+        ):
+            if values is not None:
+                path = root / "cable" / folder / kind / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values).save(path)
+    return root
+
+
+def table_images() -> tuple[int, list[str]]:
+    """Return how many test images the table's fourteen datasets hold by the catalog, and the titles of those
+    whose count it does not know in full.
+    """
+    counts = {key: [(each.normal, each.anomalous) for each in CATALOG[key].classes] for key in GROUPS["all"]}
+    unknown = [CATALOG[key].title for key, pairs in counts.items() if any(None in pair for pair in pairs)]
+    return sum(count or 0 for pairs in counts.values() for pair in pairs for count in pair), unknown
+
+
+def estimate(setting: Setting) -> str:
+    """Return the encoder's GFLOP an image and the device's GFLOP a second in a matrix product, as JSON."""
+    device = torch.device(setting.device)
+    (request,) = setting.requests
+    options, _, files = setup(request, "*")
+    model = request.detector.load(
+        {role: setting.weights / file.name for role, file in files.items()}, **options
+    )
+    model = model.to(device).eval().requires_grad_(False)
+    picture = Image.new("RGB", (SIDE, SIDE), (90, 120, 60))
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.encoded(model.preprocess(picture)[None].to(device))
+    side = 8192 if device.type == "cuda" else 1024
+    dtype = getattr(torch, setting.precision) if setting.precision in AUTOCAST else torch.float32
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    seconds = []
+    with lowered(setting.precision, device):
+        for _ in range(3):
+            wait(device)
+            started = time.perf_counter()
+            _ = matrix @ matrix
+            wait(device)
+            seconds.append(time.perf_counter() - started)
+    return json.dumps({"gflop": counter.get_total_flops() / 1e9, "rate": 2 * side**3 / min(seconds) / 1e9})
+
+
+def measure(setting: Setting) -> str:
+    """Run the methods on the pictures in one pass; returns seconds an image, in parts and all, as JSON."""
+    device = torch.device(setting.device)
+    with tempfile.TemporaryDirectory(prefix="zsad-table-") as results:
+        store = CellStore(Path(results))
+        plan = make_plan(
+            setting.requests,
+            [open_dataset(setting.data)],
+            store,
+            weights_root=setting.weights,
+            digest=sha256_of,
+            settings=Settings(setting.precision),
+            allow=Permissions(seen=True, partial=True),
+            device=device.type,
+        )
+        machine = Machine(device, setting.batch_size, setting.workers)
+        cpu, started = time.process_time(), time.perf_counter()
+        kernels = _profiled(device)
+        with kernels:
+            outcome = execute(plan, store, machine)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        problems = [*(refusal.reason for refusal in plan.refused), *(why for _, why in outcome.failed)]
+        if problems:
+            raise BenchError(problems[0])
+        cells = [cell for identity in outcome.finished if (cell := store.read(identity)) is not None]
+    images = len(cells[0]["scores"])
+    total = {
+        part: sum(cell["timing"][f"{part}_s"] for cell in cells) for part in ("read", "inference", "metrics")
+    }
+    loading = sum(cell["timing"].get("load_s", 0.0) for cell in cells)
+    on_device = _device_seconds(kernels) if device.type == "cuda" else total["inference"]
+    parts = {
+        "reading": total["read"] / max(setting.workers, 1),
+        "host": max(total["inference"] - on_device, 0.0),
+        "device": on_device,
+        "metrics": total["metrics"],
+    }
+    return json.dumps(
+        {
+            "parts": {part: value / images for part, value in parts.items()},
+            "image": max(seconds - loading, 1e-9) / images,
+            "cpu": cpu / images,
+            "memory": _peak(device),
+        }
+    )
+
+
+def _profiled(device: torch.device) -> Any:
+    activities = [torch.profiler.ProfilerActivity.CUDA] if device.type == "cuda" else []
+    return torch.profiler.profile(activities=activities) if activities else _Nothing()
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _device_seconds(kernels: Any) -> float:
+    return sum(event.self_device_time_total for event in kernels.key_averages()) / 1e6
+
+
+def _peak(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def row(label: str, measured: Mapping[str, Any], images: int, estimated: Mapping[str, float] | None) -> dict:
+    """Return a row: what was estimated and measured, and hours for a table of so many images."""
+    parts = measured["parts"]
+    whole = sum(parts.values())
+    at_best = estimated["gflop"] / estimated["rate"] if estimated else None
+    return {
+        "method": label,
+        "GFLOP/image": estimated["gflop"] if estimated else None,
+        "estimated images/s": 1 / at_best if at_best else None,
+        "images/s": 1 / measured["image"],
+        **{f"{part} %": 100 * parts[part] / whole for part in PARTS},
+        "bottleneck": max(parts, key=parts.__getitem__),
+        "CPU s/image": measured["cpu"],
+        "peak MiB": measured["memory"],
+        "estimated hours": at_best * images / 3600 if at_best else None,
+        "hours": measured["image"] * images / 3600,
+    }
+
+
+def apart(work: Any, setting: Setting) -> dict[str, Any]:
+    """Run `work` in a fresh process, so that memory of other configurations is not counted."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return dict(json.loads(pool.apply(work, (setting,))))
+
+
+def rows_of(setting: Setting, note: str) -> list[dict]:
+    """Return one row a method, and one for all of them in one pass."""
+    images, _ = table_images()
+    rows = []
+    for request in setting.requests:
+        alone = setting._replace(requests=(request,))
+        rows.append(row(request.word + note, apart(measure, alone), images, apart(estimate, alone)))
+    if len(rows) > 1:
+        rows.append(row("all in one pass" + note, apart(measure, setting), images, None))
+    return rows
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", nargs="+", default=["all"])
+    parser.add_argument("--preset", help="of every method that has it, for example mini")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument("--batch-size", nargs="+", type=int, default=[8])
+    parser.add_argument("--workers", type=int, default=min(4, cores()), help="threads that read")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=int, default=16, help="pictures (default: 16)")
+    parser.add_argument("--weights-root", type=Path, help="keep the stand-in weights here")
+    parsed = parser.parse_args(words)
+    try:
+        device = choose_device(parsed.device)
+        if parsed.images < 2:
+            raise BenchError(f"--images {parsed.images}: at least 2, a normal and an anomalous one")
+        with tempfile.TemporaryDirectory(prefix="zsad-table-") as temporary:
+            weights = parsed.weights_root or Path(temporary) / "weights"
+            data = write_pictures(Path(temporary) / "pictures", parsed.images)
+            requests = [
+                MethodRequest(request.key, parsed.preset)
+                if parsed.preset in request.detector.presets
+                else request
+                for request in parse_methods(parsed.methods, {})
+            ]
+            for request in requests:
+                write_untrained(request, ["*"], weights)
+            rows = []
+            for precision in parsed.precision:
+                for size in parsed.batch_size:
+                    setting = Setting(requests, data, weights, str(device), precision, size, parsed.workers)
+                    rows += rows_of(setting, f", {precision}, batch {size}")
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+    print(f"{name}, {os.cpu_count()} cores, {parsed.workers} reading threads, torch {torch.__version__};")
+    images, unknown = table_images()
+    without = f" (not counted: what the catalog does not count of {', '.join(unknown)})" if unknown else ""
+    print(f"hours are for the {images:,} test images of the fourteen datasets{without}, models once loaded\n")
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
