@@ -237,6 +237,11 @@ def forward(self, i, p):
     return Prediction(i.amax((1, 2, 3)), i.mean(1))""",
     "shape": "def forward(self, i, p): return Prediction(i.mean((1, 2)), i.mean(1))",
     "exits": "@classmethod\ndef load(cls, files, **options): raise SystemExit('no licence')",
+    "late input": """calls = 0
+def preprocess(self, image):
+    type(self).calls += 1
+    if self.calls > 4: raise RuntimeError('fogged')
+    return super().preprocess(image)""",
     "input": "def preprocess(self, image): raise RuntimeError('no such lens')",
 }
 
@@ -249,6 +254,7 @@ def forward(self, i, p):
         ("shape", "asks for"),
         ("exits", "no licence"),
         ("input", "no such lens"),
+        ("late input", "fogged"),
     ],
 )
 def test_a_task_that_fails_leaves_the_pass_and_the_others_go_on(
