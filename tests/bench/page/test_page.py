@@ -146,7 +146,7 @@ def test_a_site_has_small_pictures_beside_the_page(
 def test_pictures_show_the_outline_of_the_truth_and_the_heat_of_the_class(
     measured: Measured, tmp_path: Path
 ) -> None:
-    page = content(measured.cells, kept=measured.images, methods=["oracle"])
+    page = content(measured.cells, kept=measured.images)
     shown, _ = add_images(page, measured.cells, measured.images, tmp_path)
     for on_page in shown.cells:
         (of_cell,) = (each for each in measured.cells if each["key"] == on_page["key"])

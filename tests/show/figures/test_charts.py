@@ -55,6 +55,18 @@ def test_the_area_of_a_mean_curve_is_the_mean_of_the_areas() -> None:
             assert area(line) == pytest.approx(np.mean(of_dataset), abs=3e-3)
 
 
+def test_a_mean_of_precisions_goes_in_steps() -> None:
+    few = []
+    for name, (first, second) in {"01": (1, 0), "02": (0, 1)}.items():
+        rows = [(0.9, first), (0.8, second), (0.1, 1)]
+        scores = [{"image": f"{score}", "label": label, "score": score} for score, label in rows]
+        few.append(cell("vand", "btad", name) | {"scores": scores, "key": name})
+    (line,) = curve_lines("pr", *shown(few)[:2], "btad", shown(few)[2])
+    # Precisions: 1 up to recall 1/2, then 2/3; and 1/2 up to recall 1/2, then 2/3.
+    assert line.y[[1, 250, 499]] == pytest.approx(3 / 4)
+    assert line.y[[501, 750, 999]] == pytest.approx(2 / 3)
+
+
 def test_a_label_has_the_tables_number_and_marks() -> None:
     columns, results, images = shown(GRID)
     groups = {row.key: (group, row) for group in results.groups for row in group.datasets}
@@ -206,15 +218,20 @@ def test_other_widths_are_refused(word: str) -> None:
 
 
 def test_files_embed_their_letters_and_hold_no_date(tmp_path: Path) -> None:
+    drawn: list[Figure] = []
+
     def draw() -> Figure:
         named = [each | {"title": "$x^2$ \\alpha"} if each["method"] == "musc" else each for each in GRID]
         columns, results, images = shown(named)
-        return draw_curves(columns, results, images, panels=["roc"], width=3.25)
+        drawn.append(draw_curves(columns, results, images, panels=["roc"], width=3.25))
+        return drawn[-1]
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paths = save(draw, tmp_path / "one.pdf")
     assert [path.name for path in paths] == ["one.pdf", "one.png"]
+    legend = drawn[0].axes[0].get_legend()
+    assert legend is not None and not any(text.get_parse_math() for text in legend.get_texts())
     pdf = paths[0].read_bytes()
     assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf
     assert b"CreationDate" not in pdf
