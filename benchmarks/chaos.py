@@ -44,7 +44,7 @@ QUICK = ("chance", "oracle", "slow")
 METHODS = (*QUICK, "clip:mini")
 CLASSES = tuple(f"part{index}" for index in range(5))
 _OPTIONS = {"include_dashboard": False, "object_store_memory": 80 << 20}
-_LONGEST = 300.0
+_LONGEST = 900.0
 """Seconds that one run may take."""
 
 
@@ -319,6 +319,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--minutes", type=float, default=120, help="begin no seed after so many")
     parser.add_argument("--only", choices=("kills", *SCENES))
     parsed = parser.parse_args()
@@ -330,7 +331,8 @@ def main() -> None:
                 if parsed.only in (None, name):
                     print(f"* {(scene.__doc__ or '').partition(';')[0]}: {scene(bench, cluster)}", flush=True)
             total, end = Counter[str](), time.monotonic() + 60 * parsed.minutes
-            for seed in range(parsed.seeds if parsed.only in (None, "kills") else 0):
+            seeds = range(parsed.first, parsed.first + parsed.seeds)
+            for seed in seeds if parsed.only in (None, "kills") else ():
                 if (started := time.monotonic()) > end:
                     break
                 done = kills(bench, cluster, seed)

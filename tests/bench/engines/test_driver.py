@@ -27,6 +27,8 @@ class Pool:
         self._told: deque[tuple[str, Message]] = deque()
         self._behind: dict[str, list[str]] = {}
         self.closed = False
+        self.beside: set[tuple[str, str]] = set()
+        """(key that was computed, key that was being written beside it)."""
 
     def start(self, slot: str) -> None:
         self._behind[slot] = []
@@ -42,6 +44,7 @@ class Pool:
                 self._write(slot)
             case ("run", _, keys):
                 self.ran.append((slot, tuple(sorted(keys))))
+                self.beside |= {(key, other) for key in keys for other in self._behind[slot]}
                 for key in sorted(keys):
                     match self._fate(slot, key):
                         case "dies":
@@ -129,6 +132,27 @@ def test_whoever_was_only_nearby_is_not_blamed() -> None:
     for bad in "bcde":
         fates, *_ = drive(lambda slot, key, bad=bad: "dies" if key == bad else "fine", nodes=("n1",))  # type: ignore[misc]
         assert [key for key, fate in fates.items() if fate != "written"] == [bad]
+
+
+def test_what_is_suspected_has_its_worker_to_itself() -> None:
+    died: list[str] = []
+
+    def fate(slot: str, key: str) -> str:
+        if key != "c" or died:
+            return "fine"
+        died.append(key)
+        return "dies"
+
+    fates, _, pool = drive(fate, nodes=("n1",))
+    assert set(fates.values()) == {"written"}
+    assert ("c", "b") in pool.beside  # before it died
+    assert {pair for pair in pool.beside if "c" in pair} == {("c", "b")}
+    assert {pair for pair in pool.beside if "b" in pair} <= {
+        ("c", "b"),
+        ("b", "a1"),
+        ("b", "a2"),
+        ("b", "a3"),
+    }
 
 
 def test_the_loss_of_nodes_is_nobody_s_fault() -> None:
