@@ -61,15 +61,15 @@ class Schedule:
         return next((item for item in at_hand if item.cost + longest.cost <= share), longest)
 
     def take(self, item: Item, workers: int) -> Item:
-        """Return what a worker is to do of the unit: all, or half where others would have nothing to do."""
+        """Return what a worker is to do of the unit: all, or as many tasks as are an equal share."""
         self._waiting.remove(item)
-        if len(self._waiting) >= workers - 1 or len(item.open) < 2:
+        share = (item.cost + sum(other.cost for other in self._waiting)) / max(workers, 1)
+        count = len(item.open)
+        if item.cost <= share or count < 2:
             return item
-        half = (len(item.open) + 1) // 2
-        each = item.cost / len(item.open)
-        rest = item.open[half:]
-        self.add(replace(item, open=rest, cost=each * len(rest)))
-        return replace(item, open=item.open[:half], cost=each * half)
+        most, each = max(1, int(count * share / item.cost)), item.cost / count
+        self.add(replace(item, open=item.open[most:], cost=each * (count - most)))
+        return replace(item, open=item.open[:most], cost=each * most)
 
     def withdraw(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         """Return and forget the waiting units that are unwanted."""

@@ -44,17 +44,17 @@ def test_a_unit_waits_for_a_node_that_has_its_files() -> None:
     assert len(schedule) == 0
 
 
-def test_the_last_units_are_shared_out() -> None:
-    unit, other = Item(0, list("abcde"), 10.0, "m"), item(1, 1)
-    schedule = Schedule([unit, other])
-    assert schedule.take(unit, 2) == unit  # another one waits for the other worker
-    schedule = Schedule([unit, other])
-    taken = schedule.take(unit, 3)
+def test_a_unit_larger_than_an_equal_share_is_shared_out() -> None:
+    unit, others = Item(0, list("abcde"), 10.0, "m"), [item(1, 1), item(2, 1)]
+    assert Schedule([unit]).take(unit, 1) == unit
+    schedule = Schedule([unit, *others])
+    taken = schedule.take(unit, 3)  # 12 seconds, 4 for each
     rest = schedule.next("node", "m", 3)
     assert rest is not None
-    assert (taken.open, taken.cost, rest.open, rest.cost) == (["a", "b", "c"], 6.0, ["d", "e"], 4.0)
-    assert len(schedule) == 2
-    assert Schedule([other]).take(other, 9) == other
+    assert (taken.open, taken.cost, rest.open, rest.cost) == (["a", "b"], 4.0, ["c", "d", "e"], 6.0)
+    assert len(schedule) == 3
+    assert Schedule([unit]).take(unit, 99).open == ["a"]
+    assert Schedule(others).take(others[0], 9) == others[0]
 
 
 @pytest.mark.parametrize("seed", range(20))
