@@ -16,7 +16,7 @@ Column = tuple[str, str | None]
 
 @dataclass
 class Rates:
-    """What an image took in past cells."""
+    """What an image took in past cells; of what several methods shared there, each has its part."""
 
     seconds: Mapping[tuple[Column, str], float] = field(default_factory=dict)
     """(column, device's name) -> seconds an image: inference and metrics, the median over cells."""

@@ -139,17 +139,20 @@ class RayPool:
                 return None
             return self._ended(slot, error, lost=True)
         except RayError as error:
-            return self._ended(slot, error, lost=self._nodes[slot] not in _names())
+            node = self._nodes[slot]
+            return self._ended(slot, error, lost=bool(node) and node not in _names())
         if message[:2] == ("event", "at"):
             self._nodes[slot] = message[2]
-            return "event", "at", _names()[message[2]]
+            return "event", "at", _names().get(message[2], message[2])
         return message
 
     def _ended(self, slot: str, error: RayError, *, lost: bool) -> Message:
         self._stop(slot)
         if lost:
             return "died", "its node is lost", True
-        detail = str(error).partition("Worker exit detail:")[2] or str(error)
+        cause = getattr(error, "cause", None)  # what was raised there, such as a checkout that is missing
+        detail = f"{type(cause).__name__}: {cause}" if cause else str(error)
+        detail = detail.partition("Worker exit detail:")[2] or detail
         return "died", detail.strip().partition(". Some common")[0].splitlines()[0], False
 
 
