@@ -209,7 +209,7 @@ def kills(bench: Bench, cluster: Boxes, seed: int) -> Counter[str]:
     ray = ("--engine", "ray", "--address", cluster.address)
     driver = bench.run(results, *ray, methods=methods)
     while faults:
-        _until(lambda driver=driver: bool(cluster.workers()) or not driver.is_alive())
+        until(lambda driver=driver: bool(cluster.workers()) or not driver.is_alive())
         driver.join(rng.uniform(0.2, 6.0))
         if not driver.is_alive():
             break
@@ -235,7 +235,8 @@ def kills(bench: Bench, cluster: Boxes, seed: int) -> Counter[str]:
     return done
 
 
-def _until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Wait for a condition."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -293,7 +294,7 @@ def full_disk(bench: Bench, cluster: Boxes) -> str:
     )
     before = len(bench.said())
     try:
-        _until(lambda: "full" in cluster.names())
+        until(lambda: "full" in cluster.names())
         assert bench.wait(bench.run("disk", "--engine", "ray", "--address", cluster.address)) == 0
     finally:
         with suppress(ProcessLookupError):

@@ -46,19 +46,19 @@ def test_a_node_whose_disk_is_full_is_left_out_by_name(bench: chaos.Bench, clust
 
 
 def test_cells_are_collected_where_no_folder_is_shared(bench: chaos.Bench, cluster: chaos.Boxes) -> None:
-    node = cluster.add("far", ZSAD_RESULTS=str(bench.root / "far away"))
-    ray = ("--engine", "ray", "--address", cluster.address)
-    try:
-        assert bench.wait(bench.run("collected", *ray, "--collect")) == 0
-        bench.check("collected")
-        assert not (bench.root / "far away").exists()
-        before = len(bench.said())
-        assert bench.wait(bench.run("not shared", *ray)) == 0
-    finally:
+    far = cluster.add("far", ZSAD_RESULTS=str(bench.root / "far away"))
+    for node in [node for node in cluster.nodes if node is not far]:
         cluster.lose(node)
-    assert "node far is left out" in bench.said()[before:]
+    chaos.until(lambda: cluster.names() == {"head", "far"})
+    ray = ("--engine", "ray", "--address", cluster.address, "--processes", "1")
+    assert bench.wait(bench.run("collected", *ray, "--collect")) == 0
+    bench.check("collected")
+    assert not (bench.root / "far away").exists()
+    before = len(bench.said())
+    assert bench.wait(bench.run("not shared", *ray)) == 2
+    assert "node far is left out: " in bench.said()[before:]
     assert "is not the driver's folder" in bench.said()[before:]
-    bench.check("not shared")
+    assert chaos.numbers(bench.root / "not shared") == {}
 
 
 def test_no_cluster_is_said(
