@@ -2,6 +2,7 @@
 
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -163,11 +164,13 @@ def _join(address: str | None) -> bool:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a run tells nobody that it takes place
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
+        if address is not None and (place := address.removeprefix("ray://").rpartition(":"))[2].isdigit():
+            socket.create_connection((place[0], int(place[2])), _LOOK).close()  # Ray itself tries for minutes
         if address is None:
             ray.init("local", include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:
         reason = str(error).splitlines()[0]
         raise BenchError(f"--address {address}: {reason}; start a cluster with `ray start --head`") from error
     return True

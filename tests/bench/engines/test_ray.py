@@ -68,6 +68,5 @@ def test_no_cluster_is_said(
     monkeypatch.chdir(tmp_path)
     make_mvtec_layout(tmp_path / "parts", ("bolt",), 1)
     words = ("--datasets", str(tmp_path / "parts"), "--engine", "ray", "--address", "127.0.0.1:1")
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
     assert main(["run", "--methods", "chance", *words]) == 2
     assert "start a cluster with `ray start --head`" in capsys.readouterr().err
