@@ -45,6 +45,7 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+@cache  # reading it opens a file, and every cell asks
 def _version(package: str) -> str | None:
     try:
         return version(package)
