@@ -25,6 +25,7 @@ from bench.run.protocol import MethodRequest
 from bench.store.digests import DigestCache
 from bench.study.job import TrainJob, make_job
 from bench.study.train import TrainListener, train
+from datasets.standin import SCALES
 
 
 class Clock(TrainListener):
@@ -52,9 +53,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["tipsomaly", "vand", "anomalyclip"])
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--source", default="mpdd")
-    parser.add_argument(
-        "--scale", choices=("demo", "tiny"), default="demo", help="tiny: a few images a class"
-    )
+    parser.add_argument("--scale", choices=tuple(SCALES), default="full", help="tiny: a few images a class")
     parsed = parser.parse_args()
     digest = DigestCache()
     rows = []

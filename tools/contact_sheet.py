@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw
 
 from datasets.standin.generate import KEYS
 from datasets.standin.raster import Pixels
-from datasets.standin.shots import Shot, Studio
+from datasets.standin.shots import SCALES, Shot, Studio
 
 _GAP, _LABEL = 4, 14
 
 
 def contact_sheet(
-    path: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: str = "demo", side: int = 112
+    path: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: str = "full", side: int = 112
 ) -> None:
     """Write a PNG with one row per dataset and class: three normal pictures, then five anomalous ones.
 
@@ -24,7 +24,7 @@ def contact_sheet(
     """
     rows: list[tuple[str, list[Pixels]]] = []
     for key in KEYS if keys is None else keys:
-        studio = Studio(key, seed, tiny=scale == "tiny")
+        studio = Studio(key, seed, SCALES[scale])
         for cls in studio.classes:
             tiles = [studio.take(cls, "test", False, k).image for k in range(min(3, studio.normal))]
             for k in range(min(5, studio.anomalous)):

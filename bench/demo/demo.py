@@ -58,7 +58,7 @@ class Demo:
 
     def prepare(self) -> Plan:
         """Generate and prepare data and weights (what is there stays); plan all methods on all datasets."""
-        folders = stand_in_folders(self.data)
+        folders = stand_in_folders(self.data, scale="short")
         mini.install(self.weights)
         return make_plan(
             demo_requests(),

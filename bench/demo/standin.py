@@ -14,7 +14,7 @@ def stand_in_folders(
     root: Path,
     *,
     keys: Sequence[str] | None = None,
-    scale: str = "demo",
+    scale: str = "full",
     seed: int = 0,
 ) -> list[Folder]:
     """Generate and prepare stand-ins below `root` (what is there already stays), and open them.

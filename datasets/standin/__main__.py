@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from datasets.standin.generate import KEYS, generate
+from datasets.standin.shots import SCALES
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m datasets.standin", description=__doc__)
     parser.add_argument("root", type=Path, help="folder to write <key>/ into")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", choices=("demo", "tiny"), default="demo")
+    parser.add_argument("--scale", choices=tuple(SCALES), default="full")
     parser.add_argument(
         "--keys", nargs="+", choices=KEYS, metavar="KEY", help=f"default: all of {' '.join(KEYS)}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets.files import STAND_IN
 from datasets.standin.files import File
 from datasets.standin.layouts import LAYOUTS
-from datasets.standin.shots import Studio
+from datasets.standin.shots import SCALES, Studio
 
 KEYS = tuple(LAYOUTS)
 VERSION = 2  # counts up when the pixels of any picture change
@@ -22,23 +22,24 @@ results on the real datasets. Made by `python -m datasets.standin`.
 """
 
 
-def files(key: str, *, seed: int = 0, scale: str = "demo") -> Iterator[File]:
+def files(key: str, *, seed: int = 0, scale: str = "full") -> Iterator[File]:
     """Yield the files of one stand-in dataset, drawn as they are asked for."""
     if key not in LAYOUTS:
         raise ValueError(f"unknown dataset {key!r}: choose from {', '.join(KEYS)}")
-    if scale not in ("demo", "tiny"):
-        raise ValueError(f"unknown scale {scale!r}: choose 'demo' or 'tiny'")
-    return LAYOUTS[key](Studio(key, seed, tiny=scale == "tiny"))
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}: choose {', '.join(SCALES)}")
+    return LAYOUTS[key](Studio(key, seed, SCALES[scale]))
 
 
 def generate(
-    root: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: str = "demo"
+    root: Path, *, seed: int = 0, keys: Sequence[str] | None = None, scale: str = "full"
 ) -> dict[str, Path]:
     """Write stand-in datasets in the raw layouts of the real ones and return the raw folders by key.
 
     Each goes to `root/<key>`, all of it or nothing; one that is there is left alone. `keys` defaults to
-    all fourteen. At `scale` "demo" there are about 14 normal and 14 anomalous test pictures of 112 to
-    192 pixels per class; "tiny", for tests, halves the sides and takes two of each in at most two classes.
+    all fourteen. At `scale` "full" there are about 14 normal and 14 anomalous test pictures of 112 to
+    192 pixels per class; "short" takes the first six of each, "tiny", for tests, halves the sides and takes
+    two of each in at most two classes.
 
     The same seed and scale draw the same pixels on every machine, and write the same bytes but for the
     bytes of JPEG files, which follow Pillow's JPEG codec.

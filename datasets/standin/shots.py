@@ -27,9 +27,23 @@ class Shot(NamedTuple):
     defect: str | None
 
 
+class Scale(NamedTuple):
+    """How much of the stand-ins is drawn: at most so many classes, and pictures of each label in them."""
+
+    classes: int = 1000
+    pictures: int = 1000
+    train: int = 2
+    halved: bool = False
+    """Whether the pictures' sides are."""
+
+
+SCALES = {"full": Scale(), "short": Scale(pictures=6), "tiny": Scale(2, 2, train=1, halved=True)}
+"""`full` taught the small models and measures them, `short` is the demo's, `tiny` is for tests."""
+
+
 @dataclass
 class Studio:
-    """Takes the pictures of one dataset: `key` at `seed`, at full or (for tests) half size.
+    """Takes the pictures of one dataset: `key` at `seed`.
 
     `normal` and `anomalous` are the numbers of test pictures per class, `train` that of training pictures
     per class and label; these only fill the layout: no zero-shot method sees them.
@@ -37,14 +51,13 @@ class Studio:
 
     key: str
     seed: int
-    tiny: bool
+    scale: Scale
 
     def __post_init__(self) -> None:
-        recipe = RECIPES[self.key]
-        few = 2 if self.tiny else 1000
-        self.classes = recipe.classes[:few]
-        self.normal, self.anomalous = min(few, recipe.normal), min(few, recipe.anomalous)
-        self.train = 1 if self.tiny else 2
+        recipe, most = RECIPES[self.key], self.scale.pictures
+        self.classes = recipe.classes[: self.scale.classes]
+        self.normal, self.anomalous = min(most, recipe.normal), min(most, recipe.anomalous)
+        self.train = self.scale.train
 
     def shots(self, cls: ClassRecipe, split: str, anomalous: bool) -> Iterator[Shot]:
         """Take all pictures of a class's split and label."""
@@ -61,7 +74,7 @@ class Studio:
         recipe = RECIPES[self.key]
         rng = stream(self.seed, self.key, cls.name, split, "anomalous" if anomalous else "normal", index)
         height, width = recipe.sizes[index % len(recipe.sizes)]
-        canvas = Canvas(height // 2, width // 2) if self.tiny else Canvas(height, width)
+        canvas = Canvas(height // 2, width // 2) if self.scale.halved else Canvas(height, width)
         scene = SCENES[cls.kind](stream(self.seed, self.key, cls.name, "style"), rng.child(), canvas)
         folder, image, mask = None, scene.render(), canvas.full(0.0) > 0
         if anomalous:

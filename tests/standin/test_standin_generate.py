@@ -14,6 +14,7 @@ from datasets.prepare import prepare
 from datasets.standin import KEYS, generate
 from datasets.standin.__main__ import main
 from datasets.standin.files import File
+from datasets.standin.generate import files
 from datasets.standin.recipes import RECIPES
 
 
@@ -140,6 +141,15 @@ def test_another_seed_or_scale_does_not_pass_for_the_wanted_one(tmp_path: Path) 
     generate(tmp_path, keys=["headct"], scale="tiny")
     with pytest.raises(ValueError, match=r"headct holds .* seed 0, scale tiny, .*not seed 1, scale tiny"):
         generate(tmp_path, seed=1, keys=["headct"], scale="tiny")
+
+
+def test_a_short_dataset_is_the_beginning_of_the_full_one() -> None:
+    short, full = (
+        {file.path: file.encode() for file in files("headct", scale=it)} for it in ("short", "full")
+    )
+    pictures = [path for path in short if path.endswith((".png", ".jpg"))]
+    assert len(pictures) == 12 and len(full) > len(short)
+    assert all(full[path] == short[path] for path in pictures)
 
 
 def test_names_are_checked_before_anything_is_written(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--root",
         type=Path,
-        default=Path("demo"),
+        default=Path("demo/full"),
         metavar="DIR",
-        help="the demo's folder (default: %(default)s)",
+        help="for the generated datasets (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, default=mini.HERE, metavar="DIR", help="default: %(default)s")
     options = parser.parse_args(arguments)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from bench.demo.demo import Demo, demo_requests
+from bench.demo.demo import demo_requests
 from bench.demo.standin import stand_in_folders
 from bench.run.library import Library
 from bench.run.machine import Machine
@@ -30,10 +30,10 @@ def learn(
 
     Returns the files.
 
-    `root` is the demo's folder, where the data are; the backbones in `packed` are used, and what is learned
-    goes there too.
+    `root` gets the stand-ins at full scale, or has them; the backbones in `packed` are used, and what is
+    learned goes there too.
     """
-    folders = by_key(stand_in_folders(Demo(root).data))
+    folders = by_key(stand_in_folders(root / "data"))
     with TemporaryDirectory() as work:
         return _learn(folders, Path(work), packed, Machine(device), say, methods)
 

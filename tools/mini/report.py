@@ -24,6 +24,7 @@ from bench.store.digests import DigestCache
 from bench.study.job import TrainJob
 from bench.study.train import train
 from datasets.samples import Folder
+from datasets.standin import SCALES
 from methods import states
 from methods.backbones import mini
 from methods.source import Source
@@ -118,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mini.report", description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--root", type=Path, default=Path("demo/seeds"), metavar="DIR", help="working folder")
-    parser.add_argument("--scale", choices=("demo", "tiny"), default="demo", help="size of the stand-ins")
+    parser.add_argument("--scale", choices=tuple(SCALES), default="full", help="size of the stand-ins")
     options = parser.parse_args(arguments)
     digest, machine = DigestCache(), Machine(torch.device("cpu"))
     # What was trained on other backbones is not taken for what is trained on these.

@@ -220,7 +220,7 @@ def test_the_demo_shows_the_first_class_of_what_has_masks(
     monkeypatch.setattr(
         bench.demo.demo,
         "stand_in_folders",
-        lambda root: stand_in_folders(root, keys=("headct", "mpdd", "isic"), scale="tiny"),
+        lambda root, **_: stand_in_folders(root, keys=("headct", "mpdd", "isic"), scale="tiny"),
     )
     monkeypatch.setattr(bench.demo.demo, "demo_requests", lambda: [MethodRequest("clip", "mini")])
     drawn: list[GalleryRow] = []
