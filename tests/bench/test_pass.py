@@ -30,6 +30,7 @@ from methods.backbones import mini
 from methods.base import ZeroShotDetector
 from methods.pictures import NetworkInput
 from methods.sharing import encoder_of
+from methods.source import Source
 from metrics import memory_estimate
 
 OWN = '''
@@ -172,6 +173,13 @@ def test_what_has_one_encoder_is_encoded_once(
 ) -> None:
     own_methods("grey")
     own_methods("white")
+    sizes = sizes_encoded(monkeypatch)
+    assert not execute(plan(*methods), CellStore(tmp_path / "runs"), Machine()).failed
+    assert sum(sizes) == encodings * (16 + 4)  # two looked over, together and each by itself
+
+
+def sizes_encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of images of each encoding."""
     sizes: list[int] = []
     encoded = ZeroShotDetector.encoded
 
@@ -180,8 +188,25 @@ def test_what_has_one_encoder_is_encoded_once(
         return encoded(self, images)
 
     monkeypatch.setattr(ZeroShotDetector, "encoded", counting)
-    assert not execute(plan(*methods), CellStore(tmp_path / "runs"), Machine()).failed
-    assert sum(sizes) == encodings * (16 + 4)  # two looked over, together and each by itself
+    return sizes
+
+
+def test_sources_of_one_method_are_scored_on_one_encoding(
+    data: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folders, requests = (
+        CellStore(tmp_path / "runs"),
+        [open_dataset(data)],
+        parse_methods(["vand:mini"], {}),
+    )
+    first, second = (
+        make_plan(requests, folders, store, weights_root=weights, digest=sha256, source=Source.parse(source))
+        for source in ("mvtec", "visa")
+    )
+    sizes = sizes_encoded(monkeypatch)
+    both = dataclasses.replace(first, jobs=(*first.jobs, *second.jobs))
+    assert len(execute(both, store, Machine()).finished) == 4
+    assert sum(sizes) == 16 + 4
 
 
 @pytest.mark.parametrize("pair", [("vand", "vcpclip"), ("anomalyclip", "faprompt")])
@@ -273,6 +298,25 @@ def test_a_task_that_fails_leaves_the_pass_and_the_others_go_on(
     assert {cell.method for cell in outcome.finished} == {"good", "chance"}
     execute(plan("good", "chance"), CellStore(tmp_path / "without"), Machine(batch_size=2))
     assert content(tmp_path / "runs") == content(tmp_path / "without")
+
+
+def test_an_encoder_that_fails_takes_its_own_tasks_alone_with_it(
+    plan: Callable[..., Plan], own_methods: Callable[..., None], tmp_path: Path
+) -> None:
+    own_methods("good")
+    broken = """
+    seen = []
+    def encoded(self, images):
+        self.seen.append(len(images))
+        if len(self.seen) > 4:
+            raise RuntimeError("burnt out")
+        return super().encoded(images)
+    """
+    own_methods("broken", broken.strip().replace("\n    ", "\n"))
+    made = plan("good", "broken", "broken:negative", "chance")
+    outcome = execute(made, CellStore(tmp_path / "runs"), Machine(batch_size=2))
+    assert [(cell.method, "burnt out" in why) for cell, why in outcome.failed] == 4 * [("broken", True)]
+    assert {cell.method for cell in outcome.finished} == {"good", "chance"} and len(outcome.finished) == 4
 
 
 def test_a_picture_that_cannot_be_read_fails_all_tasks_on_its_class_alike(
