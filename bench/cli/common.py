@@ -122,6 +122,39 @@ def add_datasets(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def add_selection(
+    parser: argparse.ArgumentParser,
+    *,
+    methods: str = "methods and their order (default: all)",
+    datasets: str = "datasets (default: all)",
+    required: bool = False,
+) -> None:
+    """Add `--methods`, `--datasets`, `--where` and `--latest`: which finished cells a verb looks at."""
+    parser.add_argument("--methods", nargs="+", default=[], metavar="M", required=required, help=methods)
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help=datasets)
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only cells with this setting, such as precision=float32, options.sigma=4, source=btad or "
+        "seed=none (published weights)",
+    )
+    parser.add_argument(
+        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
+    )
+
+
+def selection_of(parsed: argparse.Namespace, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what `add_selection` asks for, as the functions that choose among the `cells` take it."""
+    return {
+        "methods": parsed.methods,
+        "datasets": cell_dataset_keys(parsed.datasets, cells),
+        "where": parse_pairs(parsed.where, "--where"),
+        "latest": parsed.latest,
+    }
+
+
 def dataset_keys(words: Sequence[str]) -> list[str]:
     """Return catalog keys and folder paths for `--datasets`; raises `BenchError` for a misspelt key."""
     groups = {name: tuple(keys) for name, keys in GROUPS.items()}

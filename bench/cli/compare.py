@@ -2,22 +2,17 @@
 average ranks over datasets. docs/studies.md says what is resampled, tested and corrected."""
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.cli.tables import add_format, print_or_write
 from bench.errors import BenchError
 from bench.results import read
 from bench.show.figures.critical import draw
-from bench.store.cells import Cell, CellStore, identify
-from bench.store.maps import KeptMaps
+from bench.show.images import Images
 from bench.study.bootstrap import METRICS
 from bench.study.compare import CORRECTIONS, compare
 from bench.study.ranks import ranks
-from bench.study.resampling import ReadCounts
-from metrics import Counts
 
 EXAMPLES = """\
   run_bench.py compare --methods tipsomaly winclip --datasets industrial
@@ -31,33 +26,19 @@ EXAMPLES = """\
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument(
-        "--methods",
-        nargs="+",
+    add_selection(
+        parser,
+        methods="keys or key:preset, as in table; all pairs are compared",
+        datasets="default: all that every method has cells of",
         required=True,
-        metavar="M",
-        help="keys or key:preset, as in table; all pairs are compared",
     )
     parser.add_argument("--against", metavar="M", help="a control: all others against this one alone")
-    parser.add_argument(
-        "--datasets", nargs="+", default=[], metavar="D", help="default: all that every method has cells of"
-    )
     parser.add_argument(
         "--metrics",
         nargs="+",
         default=METRICS,
         metavar="KEY",
         help="default: those at image level; those at pixel level need cells run with --save-maps",
-    )
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only cells with this setting, such as source=btad or seed=none (published weights)",
-    )
-    parser.add_argument(
-        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
     )
     parser.add_argument(
         "--correction",
@@ -88,25 +69,19 @@ def main(parsed: argparse.Namespace) -> int:
         raise BenchError("--figure goes with --ranks")
     store = cell_store(parsed.results)
     cells = read(store)
-    wanted = {
-        "against": parsed.against,
-        "datasets": cell_dataset_keys(parsed.datasets, cells),
-        "where": parse_pairs(parsed.where, "--where"),
-        "latest": parsed.latest,
-        "metrics": parsed.metrics,
-    }
+    wanted = selection_of(parsed, cells) | {"against": parsed.against, "metrics": parsed.metrics}
     if parsed.ranks:
-        found = ranks(cells, parsed.methods, **wanted)
+        found = ranks(cells, **wanted)
         table = found.table
     else:
+        images = Images(store, cells, Path())
         table = compare(
             cells,
-            parsed.methods,
             **wanted,
             correction=parsed.correction,
             resamples=parsed.resamples,
             seed=parsed.seed,
-            read_counts=_reader(store, cells),
+            read_counts=lambda cell: images.maps(cell).counts(),
         )
     print_or_write(table, parsed.format, parsed.out)
     if parsed.figure:
@@ -115,14 +90,3 @@ def main(parsed: argparse.Namespace) -> int:
         for path in save(lambda: draw(found.diagrams), parsed.figure, "--figure"):
             print(f"wrote {path}")
     return 0
-
-
-def _reader(store: CellStore, cells: Sequence[Cell]) -> ReadCounts:
-    """Return what finds the counts of pixels that lie beside a cell."""
-    known = {cell["key"]: cell for cell in cells}  # as read: names in tables are made printable
-
-    def read_counts(cell: Mapping[str, Any]) -> Counts | None:
-        as_read = known[cell["key"]]
-        return KeptMaps(store.maps_path(identify(as_read)), as_read).counts()
-
-    return read_counts

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.errors import BenchError
 from bench.results import read
 from bench.show.export import runs
@@ -28,14 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for wandb's files, or MLflow's database or server (default: as the tracker has it)",
     )
     parser.add_argument("--offline", action="store_true", help="wandb: write files only, to be synced later")
-    parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods (default: all)")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="datasets (default: all)")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only cells with this setting"
-    )
-    parser.add_argument(
-        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
-    )
+    add_selection(parser)
     add_roots(parser, "results")
 
 
@@ -44,13 +37,7 @@ def main(parsed: argparse.Namespace) -> int:
     if parsed.offline and parsed.tracker != "wandb":
         raise BenchError("--offline goes with wandb; MLflow writes files with --to sqlite:///mlflow.db")
     cells = read(cell_store(parsed.results), scores=False)
-    chosen = runs(
-        cells,
-        methods=parsed.methods,
-        datasets=cell_dataset_keys(parsed.datasets, cells),
-        where=parse_pairs(parsed.where, "--where"),
-        latest=parsed.latest,
-    )
+    chosen = runs(cells, **selection_of(parsed, cells))
     if parsed.tracker == "wandb":
         folder = Path(parsed.to) if parsed.to else None
         done = to_wandb(chosen, parsed.project, folder, offline=parsed.offline)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.results import marks_of, read
 from bench.show import build
 from bench.show.choose import ColumnCells, choose, fill_columns
@@ -42,14 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     made = {name: kinds.add_parser(name, help=text, description=text) for name, text in _KINDS.items()}
     for name, kind in made.items():
-        kind.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods and their order")
-        kind.add_argument("--datasets", nargs="+", default=[], metavar="D", help="datasets (default: all)")
-        kind.add_argument(
-            "--where", action="append", default=[], metavar="KEY=VALUE", help="only cells with this setting"
-        )
-        kind.add_argument(
-            "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
-        )
+        add_selection(kind)
         widths = ", ".join(f"{word} ({inches} in)" for word, inches in WIDTHS.items())
         kind.add_argument("--width", default="text", metavar="W", help=f"{widths} or inches (default: text)")
         kind.add_argument(
@@ -91,19 +84,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     width = width_of(parsed.width)
-    cells = read(cell_store(parsed.results))
-    wanted = {
-        "methods": parsed.methods,
-        "datasets": cell_dataset_keys(parsed.datasets, cells),
-        "where": parse_pairs(parsed.where, "--where"),
-        "latest": parsed.latest,
-    }
+    store = cell_store(parsed.results)
+    cells = read(store)
+    wanted = selection_of(parsed, cells)
     if parsed.kind == "cross":
         table = build(cells, "cross", metrics=parsed.metrics, **wanted)
         draw, said = (lambda: draw_cross(table, width)), table.legend()
     else:
         columns = fill_columns(choose(cells, **wanted))
-        images = Images(cell_store(parsed.results), cells, getattr(parsed, "data_root", Path()))
+        images = Images(store, cells, getattr(parsed, "data_root", Path()))
         draw = _drawing(parsed, columns, wanted["datasets"], images)
         shown = (cell for column in columns for cell in column.cells)
         said = legend(frozenset().union(*(marks_of(cell) for cell in shown)))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.results import read
 from bench.show.images import Images
 from bench.show.page import LARGEST, add_images, content, write_page
@@ -29,14 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="small pictures in the one file too (up to 5 MiB of them); --site has them larger and beside it",
     )
-    parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="methods and their order")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="datasets (default: all)")
-    parser.add_argument(
-        "--where", action="append", default=[], metavar="KEY=VALUE", help="only cells with this setting"
-    )
-    parser.add_argument(
-        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
-    )
+    add_selection(parser)
     add_roots(parser, "results", "data")
 
 
@@ -45,14 +38,7 @@ def main(parsed: argparse.Namespace) -> int:
     store = cell_store(parsed.results)
     cells = read(store)
     images = Images(store, cells, parsed.data_root)
-    page = content(
-        cells,
-        kept=images,
-        methods=parsed.methods,
-        datasets=cell_dataset_keys(parsed.datasets, cells),
-        where=parse_pairs(parsed.where, "--where"),
-        latest=parsed.latest,
-    )
+    page = content(cells, kept=images, **selection_of(parsed, cells))
     path, flag, said = parsed.out, "--out", None
     if parsed.site is not None:
         path, flag = parsed.site / "index.html", "--site"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from bench.cli.common import add_roots, cell_dataset_keys, cell_store, parse_pairs
+from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.cli.tables import add_format, print_or_write
 from bench.results import read
 from bench.show import AUPRO, LAYOUTS, build, build_published
@@ -22,18 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--layout", choices=LAYOUTS, default="paper")
     add_format(parser, out=True)
-    parser.add_argument("--methods", nargs="+", default=[], metavar="M", help="columns and their order")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="D", help="rows (default: all)")
-    parser.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only cells with this setting, such as precision=float32 or options.sigma=4",
-    )
-    parser.add_argument(
-        "--latest", action="store_true", help="of cells that differ in data or weights, the newest"
-    )
+    add_selection(parser, methods="columns and their order (default: all)", datasets="rows (default: all)")
     parser.add_argument("--metrics", nargs="+", default=[], metavar="K", help="of --layout cross")
     parser.add_argument(
         "--aupro",
@@ -58,10 +47,7 @@ def main(parsed: argparse.Namespace) -> int:
         table = build(
             cells,
             parsed.layout,
-            methods=parsed.methods,
-            datasets=cell_dataset_keys(parsed.datasets, cells),
-            where=parse_pairs(parsed.where, "--where"),
-            latest=parsed.latest,
+            **selection_of(parsed, cells),
             against=_paper(parsed.against) if parsed.against else None,
             metrics=parsed.metrics,
             aupro=parsed.aupro,

@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.show.choose import Cell
 from bench.store.cells import CellStore, identify
 from bench.store.digests import DigestCache
-from bench.store.maps import KeptMaps, are_kept
+from bench.store.maps import KeptMaps
 from datasets.images import read_image, read_mask
 from datasets.meta import open_dataset, own_key
 from datasets.samples import ClassData, Folder, Sample
@@ -38,6 +38,7 @@ class Images:
         self._digest = digest or DigestCache()
         self._class = cache(self._find_class)
         self._folder = cache(self._find_folder)
+        self._kept = cache(self._find_maps)
 
     def image(self, cell: Cell, name: str) -> Image.Image:
         """Return an image of a cell as RGB; raises `BenchError` if it is not here any more, or unreadable."""
@@ -64,17 +65,22 @@ class Images:
 
     def keeps_maps(self, cell: Cell) -> bool:
         """Return whether the cell has kept maps that are whole and its own."""
-        own = self._cells[cell["key"]]
-        return are_kept(self._store.maps_path(identify(own)), own)
+        try:
+            return self.maps(cell).side > 0
+        except BenchError:
+            return False
 
     def maps(self, cell: Cell) -> KeptMaps:
         """Return the cell's kept maps; raises `BenchError` where there are none that fit."""
-        own = self._cells[cell["key"]]
-        return KeptMaps(self._store.maps_path(identify(own)), own)
+        return self._kept(cell["key"])
 
     def heat(self, cell: Cell, name: str) -> NDArray[np.float32]:
         """Return the kept map (S, S) of one of its images; raises `BenchError` where there is none."""
         return self.maps(cell).read(self._name(cell, name))
+
+    def _find_maps(self, key: str) -> KeptMaps:
+        own = self._cells[key]
+        return KeptMaps(self._store.maps_path(identify(own)), own)
 
     def _name(self, cell: Cell, name: str) -> str:
         place = [row["image"] for row in cell["scores"]].index(name)
