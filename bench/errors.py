@@ -9,6 +9,11 @@ class BenchError(Exception):
     """A request that cannot be met; the message is one line that names the cause and the mend."""
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the error as one line for people: a `BenchError` speaks for itself, others have their type."""
+    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+
+
 def unknown(what: str, word: str, known: Iterable[str]) -> BenchError:
     """Return the error for a misspelt `word`: it names the nearest known one."""
     names = sorted(known)

@@ -14,6 +14,13 @@ PRECISIONS = ("float32", "tf32", *AUTOCAST)
 """`float32` as IEEE has it, `tf32` with products of matrices in TensorFloat-32, the others under autocast."""
 
 
+def plain_float32() -> None:
+    """Have this process compute in float32 as IEEE has it from now on: no TensorFloat-32 but in `lowered`."""
+    import torch  # noqa: PLC0415 (the words above are wanted without it)
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 @contextmanager
 def lowered(precision: str, device: torch.device) -> Iterator[None]:
     """Run what is inside in one of `PRECISIONS` on the device; `tf32` means something on CUDA alone."""

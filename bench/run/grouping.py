@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,23 @@ if TYPE_CHECKING:  # the plan groups by what is here
     from bench.run.plan import Job, Task
 
 
-def together(jobs: Sequence[Job], memory: int | None) -> Iterator[tuple[Job, ...]]:
+def together(jobs: Iterable[Job], memory: int | None) -> Iterator[tuple[Job, ...]]:
     """Yield the jobs, in order, in groups whose models fit into memory together (None: all do)."""
+    return _fitting(jobs, model_bytes, memory)
+
+
+def bounded(jobs: Iterable[Job], memory: int) -> Iterator[tuple[Job, ...]]:
+    """Yield jobs of one task each, in order, in groups whose metrics fit into memory together."""
+    return _fitting(jobs, _metrics_of, memory)
+
+
+def _fitting(
+    jobs: Iterable[Job], size: Callable[[tuple[Job, ...]], int], memory: int | None
+) -> Iterator[tuple[Job, ...]]:
+    """Yield groups of `size` at most `memory` bytes (None: one group); a job too large stands alone."""
     group: tuple[Job, ...] = ()
     for job in jobs:
-        if group and memory is not None and model_bytes((*group, job)) > memory:
+        if group and memory is not None and size((*group, job)) > memory:
             yield group
             group = ()
         group = (*group, job)
@@ -51,18 +63,8 @@ def by_class(jobs: Iterable[Job]) -> list[list[Job]]:
     return list(classes.values())
 
 
-def bounded(jobs: Iterable[Job], memory: int) -> Iterator[tuple[Job, ...]]:
-    """Yield jobs of one task each, in order, in groups whose metrics fit into memory together."""
-    group: tuple[Job, ...] = ()
-    used = 0
-    for job in jobs:
-        needed = sum(metrics_bytes(job, task) for task in job.tasks)
-        if group and used + needed > memory:
-            yield group
-            group, used = (), 0
-        group, used = (*group, job), used + needed
-    if group:
-        yield group
+def _metrics_of(jobs: tuple[Job, ...]) -> int:
+    return sum(metrics_bytes(job, task) for job in jobs for task in job.tasks)
 
 
 def metrics_bytes(job: Job, task: Task) -> int:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from bench.errors import BenchError
+from bench.errors import BenchError, reason_of
 from bench.run.answering import TaskRun
 from bench.run.collect import collect
 from bench.run.grouping import together
@@ -132,8 +132,7 @@ class Worker:
         self._store.write(task.cell, cell_content(collected, task, run.job, image, pixel, self._machine))
 
     def _failed(self, cell: CellId, error: BaseException) -> None:
-        expected = isinstance(error, BenchError)
-        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        reason = reason_of(error)
         self.outcome.failed.append((cell, reason))
         self._listener.failure(cell, reason)
         self._store.fail(cell, reason, "".join(traceback.format_exception(error)))

@@ -25,7 +25,7 @@ from bench.show.model import (
     with_aupro,
 )
 from bench.store.marks import Mark
-from datasets.catalog import CATALOG
+from datasets.catalog import CATALOG, place_of
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
 """Shown unless others are asked for."""
@@ -126,11 +126,9 @@ def refuse_mixed_worlds(datasets: Sequence[tuple[str, str]]) -> None:
 
 
 def _ordered(sources: Sequence[ColumnCells]) -> list[ColumnCells]:
-    order = {key: place for place, key in enumerate(CATALOG)}
-
     def place(column: ColumnCells) -> tuple[object, ...]:
         parts = _parts(column)
-        return len(parts), [order.get(part, len(order)) for part in parts], column.source, column.retrained
+        return len(parts), [*map(place_of, parts)], column.source, column.retrained
 
     return sorted(sources, key=place)
 

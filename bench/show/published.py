@@ -13,7 +13,7 @@ from bench.show.means import DatasetRow, Group, Method, Results, ValueKey
 from bench.show.model import METRIC_TITLES, NOT_APPLICABLE, Subject, Value, metric_title
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark
 from datasets import catalog
-from datasets.catalog import CATALOG
+from datasets.catalog import place_of
 from datasets.entry import plain
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
@@ -136,12 +136,11 @@ def _known(name: str) -> tuple[str, str, str]:
 
 
 def _groups(rows: list[Printed]) -> tuple[Group, ...]:
-    order = {key: place for place, key in enumerate(CATALOG)}
     datasets: dict[str, list[Value]] = {}
     for key, value in rows:
         datasets.setdefault(key, []).append(value)
     groups: dict[str, list[DatasetRow]] = {"Industrial": [], "Medical": []}
-    for key in sorted(datasets, key=lambda key: order.get(key, len(order))):
+    for key in sorted(datasets, key=place_of):
         subjects = [value.subject for value in datasets[key]]
         levels = tuple(dict.fromkeys(value.metric.partition("_")[0] for value in datasets[key]))
         classes = tuple(dict.fromkeys(subject.class_key for subject in subjects if subject.class_key))

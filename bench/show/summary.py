@@ -12,7 +12,7 @@ from bench.show.means import DatasetRow, Group, Method, Results, ValueKey, mean,
 from bench.show.model import LEVELS, UNDEFINED, Subject, Value
 from bench.show.notes import headlines, notes
 from bench.store.marks import Mark
-from datasets.catalog import CATALOG, GROUPS
+from datasets.catalog import CATALOG, GROUPS, place_of
 
 ORIGIN = "zsad-bench"
 _STANDIN = "standin_"
@@ -119,8 +119,7 @@ def _beyond(prefix: str, found: Mapping[str, Cell], wanted: Sequence[str]) -> li
     targets = {prefix + key: key for key in CATALOG}
     alike = {key: cell for key, cell in found.items() if key.startswith(_STANDIN) == bool(prefix)}
     targets |= {key: cell["target"] for key, cell in alike.items() if cell["target"] in CATALOG}
-    order = {key: place for place, key in enumerate(CATALOG)}
-    keys = sorted(set(targets) & {*(wanted or found)}, key=lambda key: (order[targets[key]], key))
+    keys = sorted(set(targets) & {*(wanted or found)}, key=lambda key: (place_of(targets[key]), key))
     return [(key, targets[key]) for key in keys]
 
 

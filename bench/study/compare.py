@@ -22,7 +22,7 @@ from bench.show.summary import ORIGIN
 from bench.study import statistics
 from bench.study.bootstrap import METRICS
 from bench.study.resampling import MEAN, PIXEL_METRICS, Line, ReadCounts, Resampling
-from bench.study.sides import open_sides
+from bench.study.sides import open_sides, with_control
 from metrics.counts import LEVELS as PIXEL_LEVELS
 
 CORRECTIONS = ("holm", "none")
@@ -94,15 +94,14 @@ def compare(
         BenchError: A method has not just one column, or not the cells or kept maps that are wanted, or was
             not measured on the same images as the others; or nothing is defined at the metrics' level.
     """
-    words = [*methods, *([against] if against and against not in methods else [])]
+    words, control = with_control(methods, against)
     if len(words) < 2:
         raise BenchError("compare needs two methods or more: name them with --methods")
     places = range(len(words))
-    if against:
-        control = words.index(against)
-        pairs = tuple((place, control) for place in places if place != control)
-    else:
+    if control is None:
         pairs = tuple(combinations(places, 2))
+    else:
+        pairs = tuple((place, control) for place in places if place != control)
     _refuse_metrics(metrics)
     sides = open_sides(list(cells), words, datasets=datasets, where=where, latest=latest)
     plan = _Comparisons(sides.labels, pairs, correction)

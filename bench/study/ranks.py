@@ -35,7 +35,7 @@ from bench.show.ranking import dense_ranks
 from bench.show.summary import summarise
 from bench.study import statistics
 from bench.study.bootstrap import METRICS
-from bench.study.sides import Sides, open_sides
+from bench.study.sides import Sides, open_sides, with_control
 from bench.study.statistics import Ranking
 
 _ORIGIN = "average rank"
@@ -82,7 +82,7 @@ def ranks(
         BenchError: Fewer than three methods, methods of different settings, two datasets with the same
             images, fewer than two datasets that count, or what `bench.study.sides` refuses.
     """
-    words = [*methods, *([against] if against and against not in methods else [])]
+    words, control = with_control(methods, against)
     if len(words) < 3:
         raise BenchError(f"average ranks need three methods or more, not {len(words)}: leave out --ranks")
     sides = open_sides(list(cells), words, datasets=datasets, where=where, latest=latest)
@@ -92,7 +92,6 @@ def ranks(
         if metric not in known:
             raise unknown("metric", metric, known)
     results = summarise(sides.columns, datasets=[target.key for target in sides.targets])
-    control = words.index(against) if against else None
     found: dict[str, Ranking] = {}
     without: dict[str, list[str]] = {}
     for metric in metrics:

@@ -11,7 +11,7 @@ from bench.results import seed_of
 from bench.show.choose import Cell, ColumnCells, choose, fill_columns
 from bench.show.cross import refuse_mixed_worlds
 from bench.show.means import sort_seeds
-from datasets.catalog import CATALOG
+from datasets.catalog import CATALOG, place_of
 
 _STANDIN = "standin_"
 
@@ -55,6 +55,12 @@ class Sides:
         for column, cells in zip(self.columns, found, strict=True):
             _refuse_other_images(f"{key}/{class_key}", (self.columns[0], column), (found[0][0], *cells))
         return found
+
+
+def with_control(methods: Sequence[str], against: str | None) -> tuple[list[str], int | None]:
+    """Return the methods to compare, the control among them, and its place; None without one."""
+    words = [*methods, *([against] if against and against not in methods else [])]
+    return words, words.index(against) if against else None
 
 
 def open_sides(
@@ -143,13 +149,12 @@ def _targets(columns: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[lis
         raise BenchError(f"{names} have no dataset in common: run one of them")
     found = {str(cell["dataset"]): cell for cell in columns[0].cells if cell["dataset"] in shared}
     refuse_mixed_worlds([(key, str(cell["target"])) for key, cell in found.items()])
-    order = {key: place for place, key in enumerate(CATALOG)}
     domains = ("industrial", "medical")
 
     def place(key: str) -> tuple[object, ...]:
         domain, target = _domain(found[key]), found[key]["target"]
         by_domain = domains.index(domain) if domain in domains else len(domains)
-        return by_domain, order.get(target, len(order)), key
+        return by_domain, place_of(target), key
 
     targets = [
         Target(key, str(found[key]["target"]), _title(found[key]), _domain(found[key]))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, reason_of
 from bench.run.engines.driver import Engine
 from bench.run.engines.remote import Link, RefusedError, Site
 from bench.run.engines.schedule import Item
@@ -78,8 +78,7 @@ class TrainPerformer:
         try:
             train(job, self._site.machine, self._site.digest, _Relay(job, self._link))
         except Exception as error:
-            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            self._link.failed(key, reason, None)
+            self._link.failed(key, reason_of(error), None)
         else:
             self._link.written(key)
 

@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """`all`, `industrial` and `medical` are the paper's fourteen, whose averages it prints."""
 
+_PLACES = {key: place for place, key in enumerate(CATALOG)}
 _BY_NAME = {
     plain(name): entry
     for entry in CATALOG.values()
@@ -89,6 +90,11 @@ def find(name: str) -> Dataset:
         return _BY_NAME[key]
     except KeyError:
         raise KeyError(name) from None
+
+
+def place_of(key: str) -> int:
+    """Return the place of a dataset in the catalog's order; what it does not know comes last."""
+    return _PLACES.get(key, len(_PLACES))
 
 
 def relations(keys: Iterable[str], target: str) -> list[str]:

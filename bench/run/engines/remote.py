@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import torch
 
-from bench.errors import BenchError
+from bench.errors import BenchError, reason_of
 from bench.run.engines.parcel import VARIABLES, own_roots, pack, unpack
 from bench.run.features import FeatureCache
 from bench.run.machine import Machine, choose_device
 from bench.store.digests import DigestCache, cache_folder
 from bench.store.provenance import ROOT
 from methods import registry
+from methods.precision import plain_float32
 
 Message = tuple[Any, ...]
 """What a worker tells the driver: a word and what belongs to it (`Link` has them all)."""
@@ -151,8 +152,7 @@ class Site:
         """Open what the setup names; raises `BenchError` if this node cannot take part."""
         sys.argv = list(setup.arguments)
         torch.set_num_threads(setup.threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        plain_float32()
         if setup.code != code_digest():
             raise BenchError(f"{ROOT} is another version of the suite than the driver's")
         if os.environ.get(registry.VARIABLE) in (None, setup.environment.get(registry.VARIABLE)):
@@ -197,7 +197,7 @@ def begin(setup: Setup, device: str, link: Link, node: str) -> Performer | None:
     try:
         performer = setup.performer(Site(setup, device), link)
     except Exception as error:
-        link.event("broken", _reason(error))
+        link.event("broken", reason_of(error))
         return None
     link.event("ready")
     return performer
@@ -214,11 +214,7 @@ def obey(performer: Performer, command: Command, link: Link) -> None:
     except RefusedError as refusal:
         link.event("refused", str(refusal))
     except Exception as error:  # results cannot be written here, or a fault of the suite
-        link.event("broken", _reason(error))
+        link.event("broken", reason_of(error))
         return
     link.flush()
     link.event("idle")
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"

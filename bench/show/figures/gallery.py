@@ -18,7 +18,7 @@ from bench.show.choose import Cell, ColumnCells
 from bench.show.curves import PICKS, pick
 from bench.show.images import Images
 from bench.show.pictures import COLORMAP, tinted
-from datasets.catalog import CATALOG
+from datasets.catalog import place_of
 
 SCALES = {
     "map": "each map from its own lowest to its highest value",
@@ -113,8 +113,7 @@ def _by_class(columns: Sequence[ColumnCells]) -> dict[tuple[str, str], _Cells]:
         for cell in column.cells:
             cells = found.setdefault((cell["dataset"], cell["class"]), [None] * len(columns))
             cells[place] = cells[place] or cell
-    order = {key: place for place, key in enumerate(CATALOG)}
-    return dict(sorted(found.items(), key=lambda item: order.get(_first(item[1])["target"], len(order))))
+    return dict(sorted(found.items(), key=lambda item: place_of(_first(item[1])["target"])))
 
 
 def _first(cells: _Cells) -> Cell:
