@@ -16,9 +16,8 @@ class ClassEntry:
     """Class name in a `meta.json` of the default name set; also names the class in results."""
     prompts: Mapping[str, str]
     """Name set -> raw name for prompts. Rules such as `_` to blank are left to the methods."""
-    normal: int | None
-    """Expected normal test images under the default protocol; None: never verified."""
-    anomalous: int | None
+    counts: tuple[int | None, int | None] = (None, None)
+    """Expected (normal, anomalous) test images under the default protocol; None: never verified."""
     aliases: tuple[str, ...] = ()
     """What trees prepared by others call the class."""
 
@@ -88,8 +87,6 @@ class Dataset:
     key: str
     title: str
     """As in the table of the Tipsomaly paper."""
-    aliases: tuple[str, ...]
-    """Other spellings in papers and codes."""
     domain: str
     """`industrial` or `medical`."""
     levels: tuple[str, ...]
@@ -100,8 +97,10 @@ class Dataset:
     raw: Raw
     licence: str
     homepage: str
-    archives: tuple[Archive, ...]
     how_to_get: str
+    aliases: tuple[str, ...] = ()
+    """Other spellings in papers and codes."""
+    archives: tuple[Archive, ...] = ()
     protocols: tuple[Protocol, ...] = ()
     """The first without a title is the default; empty where only one test set is in use."""
     notes: str = ""
@@ -135,7 +134,7 @@ class Dataset:
         chosen = self.protocol(protocol)
         if chosen is not None:
             return dict(chosen.counts)
-        return {entry.key: (entry.normal, entry.anomalous) for entry in self.classes}
+        return {entry.key: entry.counts for entry in self.classes}
 
 
 def plain(name: str) -> str:

@@ -14,8 +14,6 @@ PRODUCT = (*WINGS, "bench")
 ROOMS = (*PRODUCT, "tools")
 LONGEST = 300
 LONGER_FOR_A_REASON = {
-    "datasets/catalog/fourteen.py": "a table of facts: one entry for each of the paper's datasets",
-    "datasets/catalog/more.py": "a table of facts: one entry for each of the others",
     "methods/aaclip.py": "one paper, one file: two adapted towers, two stages of training",
     "methods/adaclip.py": "one paper, one file: two prompted towers and their many learned parts",
     "methods/cops.py": "one paper, one file: a third of it are its options, files and recipe",

@@ -172,7 +172,7 @@ def _dataset(key: str) -> str:
         ("also called", ", ".join(dict.fromkeys((*entry.aliases, *entry.folders)))),
     ]
     classes = [
-        (each.key, each.prompts["anomalyclip"], each.prompts["adaclip"], each.normal, each.anomalous)
+        (each.key, each.prompts["anomalyclip"], each.prompts["adaclip"], *each.counts)
         for each in entry.classes
     ]
     return (

@@ -1,13 +1,13 @@
-"""The catalog: what is known of each dataset. Facts only; no file of a dataset is opened here.
+"""The catalog: what is known of each dataset, in two TOML files. No file of a dataset is opened here.
 
 Counts are those of the test part. "Counted" facts come from the image files, "listed" ones from published
 file lists, "literature" ones from papers; a count nobody verified is None, not a guess.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from datasets.catalog.fourteen import FOURTEEN
-from datasets.catalog.more import MORE
+from datasets.catalog.read import read_entries
 from datasets.entry import NAME_SETS, Archive, ClassEntry, Dataset, Protocol, Raw, plain
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Raw", "find", "related", "relations",
 ]  # fmt: skip
 
+FOURTEEN, MORE = (read_entries(Path(__file__).with_name(f"{name}.toml")) for name in ("fourteen", "more"))
 CATALOG: dict[str, Dataset] = {entry.key: entry for entry in (*FOURTEEN, *MORE)}
 """All datasets by key: the paper's fourteen in the order of its table, then the others."""
 

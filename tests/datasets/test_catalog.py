@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 import datasets.check
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, ClashError, find, related
+from datasets.catalog.read import read_entries
 
 TOTALS = {  # normal and anomalous test images, from the papers and file lists named in the catalog
     "mvtec": (467, 1258),
@@ -64,6 +68,67 @@ def test_order_and_groups_are_the_papers() -> None:
     assert [levels[key] for key in GROUPS["medical"]] == [("image",)] * 3 + [("pixel",)] * 4
 
 
+def _is(value: Any, kind: Any) -> bool:
+    """Say whether a value of a TOML file is what the field's annotation says, all the way down."""
+    arguments = get_args(kind)
+    if is_dataclass(kind):
+        return isinstance(value, kind) and all(
+            _is(getattr(value, name), each) for name, each in get_type_hints(kind).items()
+        )
+    if get_origin(kind) is tuple:
+        kinds = arguments[:1] * len(value or ()) if arguments[-1] is ... else arguments
+        return type(value) is tuple and len(value) == len(kinds) and all(map(_is, value, kinds))
+    if get_origin(kind) is Mapping:
+        return all(_is(pair, tuple[arguments]) for pair in value.items())
+    return any(_is(value, each) for each in arguments) if arguments else type(value) is kind
+
+
+@pytest.mark.parametrize("key", CATALOG)
+def test_every_fact_is_of_the_kind_that_its_field_declares(key: str) -> None:
+    entry = CATALOG[key]
+    assert _is(entry, type(entry))
+    assert entry.domain in ("industrial", "medical")
+    assert entry.levels in (("image",), ("pixel",), ("image", "pixel"))
+    assert all(protocol.counts.keys() <= {it.key for it in entry.classes} for protocol in entry.protocols)
+    assert all(part.label in (0, 1) and part.split in ("train", "test") for part in entry.raw.parts)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("title =", "titel =", "titel"),
+        ("layout =", "lay =", "lay"),
+        ('classes = ["nut"]', "", "classes"),
+        ('common = "all"', 'common = "none"', "none"),
+        ('["nut"]', "{ nut = { count = [1, 2] } }", "count"),
+    ],
+)
+def test_wrong_and_absent_facts_are_named_with_their_entry(
+    old: str, new: str, named: str, tmp_path: Path
+) -> None:
+    facts = """
+    [common.all]
+    domain = "medical"
+    levels = ["image"]
+    licence = "none"
+    homepage = "none"
+    how_to_get = "Draw it."
+    [own]
+    common = "all"
+    title = "Own"
+    folders = ["own"]
+    raw = { layout = "mvtec", folders = ["own"] }
+    classes = ["nut"]
+    """
+    path = tmp_path / "own.toml"
+    path.write_text(facts)
+    (entry,) = read_entries(path)
+    assert (entry.domain, entry.expected()) == ("medical", {"nut": (None, None)})
+    path.write_text(facts.replace(old, new))
+    with pytest.raises(ValueError, match=rf"own\.toml: \[own\]: .*'{named}'"):
+        read_entries(path)
+
+
 @pytest.mark.parametrize("key", MORE)
 def test_counts_beyond_the_fourteen_add_up_or_are_open(key: str) -> None:
     counts = CATALOG[key].expected().values()
@@ -91,7 +156,7 @@ def test_class_counts_add_up(key: str) -> None:
     protocol = entry.protocol(None)
     if protocol and protocol.total:
         assert protocol.total == TOTALS[key]
-        assert [it.key for it in entry.classes if it.normal is not None] == ["Class4"]
+        assert [it.key for it in entry.classes if it.counts != (None, None)] == ["Class4"]
     else:
         assert tuple(map(sum, zip(*counts, strict=True))) == TOTALS[key]
 

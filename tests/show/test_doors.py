@@ -17,6 +17,6 @@ def test_tables_load_no_method_no_dataset_and_no_torch() -> None:
     ours = {name for name in loaded if name.split(".")[0] in {"methods", "datasets"}}
     assert ours <= {
         "methods", "methods.files", "methods.source", "datasets", "datasets.entry", "datasets.catalog",
-        "datasets.catalog.facts", "datasets.catalog.fourteen", "datasets.catalog.more",
+        "datasets.catalog.read",
     }  # fmt: skip
     assert not {"torch", "pandas", "open_clip"} & set(loaded)
