@@ -76,7 +76,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="keep small anomaly maps beside the cells, for figures and the page; "
         "a cell that is here without maps is computed again",
     )
-    run.add_argument("--shard", metavar="I/N", help="only this part of the cells, for several machines")
+    run.add_argument("--shard", metavar="I/N", help="only this part of the classes, for several machines")
     run.add_argument(
         "--remetric", action="store_true", help="only recompute image metrics from stored scores"
     )
@@ -199,5 +199,5 @@ class _Progress(Listener):
     def engine(self, text: str) -> None:
         self._bar.write(f"note: {text}", file=sys.stderr)
 
-    def failure(self, cell: CellId, reason: str) -> None:
+    def failure(self, cell: CellId, reason: str, trace: str) -> None:
         self._bar.write(f"failed: {cell}: {reason}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,38 +10,14 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.run.features import Encoder
 from bench.run.machine import FAILURES, Machine, in_parts, on_device, out_of_memory
-from bench.run.models import LoadedModel
-from bench.run.noting import Collected
-from bench.run.plan import Job, Task
-from bench.run.reading import NATIVE, Reader, Shown
+from bench.run.noting import TaskRun
+from bench.run.reading import Reader, Shown
 from datasets.images import read_image
 from methods.base import Features, Prediction, ZeroShotDetector, joined
 from methods.pictures import AnyInput, NetworkInput
 
 # How far an answer may move with the batch, as a share of the largest: rounding, and k-means on a GPU.
 _BATCH_TOLERANCE = 5e-3
-
-
-@dataclass
-class TaskRun:
-    """One task of a pass: its model, and what has come of it so far."""
-
-    task: Task
-    job: Job
-    loaded: LoadedModel
-    failure: BaseException | None = None
-    """Why it has dropped out."""
-    collected: Collected = field(init=False)
-
-    @property
-    def model(self) -> ZeroShotDetector:
-        """The task's model."""
-        return self.loaded.model
-
-    @property
-    def side(self) -> int:
-        """Of its masks, see `Shown.mask`."""
-        return NATIVE if self.task.settings.masks == "native" else self.model.image_size
 
 
 class Inputs:
@@ -109,9 +84,14 @@ class Encoding:
         """Whether features of the whole class are asked for."""
         return any(run.model.transductive for run in self.alive)
 
-    def features(self, batch: Sequence[Shown], inputs: Inputs) -> Features:
-        """Return the features of a batch; one too large for the device's memory is halved."""
+    def given(self, batch: Sequence[Shown], inputs: Inputs) -> Features | Inputs:
+        """Return what the tasks answer from: the features of a batch, or its network inputs as they are.
+
+        A batch too large for the device's memory is halved.
+        """
         encoder = self.encoder
+        if not self.split:
+            return inputs
 
         def encode(places: Sequence[int]) -> Features:
             return encoder.features(
@@ -200,28 +180,19 @@ def look_over(encodings: Sequence[Encoding], machine: Machine) -> None:
     for encoding in fresh:
         runs = [run for run in encoding.alive if _not_looked_over(run)]
         with failing(runs, refuse=True):
-            views = [_View(encoding, batch, machine.device) for batch in (pair, pair[:1], pair[1:])]
+            views = [
+                (batch, encoding.given(batch, Inputs(batch, machine.device)))
+                for batch in (pair, pair[:1], pair[1:])
+            ]
             for run in runs:
                 with failing([run], refuse=True):
-                    together, *alone = [view.answer(run) for view in views]
+                    together, *alone = [encoding.answer(run, *view) for view in views]
                     _compare(run, together, joined(alone))
                     run.loaded.looked_over = True
 
 
 def _not_looked_over(run: TaskRun) -> bool:
     return not (run.loaded.looked_over or run.model.transductive or run.model.privileged)
-
-
-class _View:
-    """Images as the tasks of an encoding are shown them."""
-
-    def __init__(self, encoding: Encoding, batch: Sequence[Shown], device: torch.device) -> None:
-        self._encoding, self._batch = encoding, batch
-        inputs = Inputs(batch, device)
-        self._given = encoding.features(batch, inputs) if encoding.split else inputs
-
-    def answer(self, run: TaskRun) -> Prediction:
-        return self._encoding.answer(run, self._batch, self._given)
 
 
 def _compare(run: TaskRun, together: Prediction, alone: Prediction) -> None:

@@ -8,20 +8,12 @@ from contextlib import ExitStack
 import torch
 
 from bench.errors import BenchError
-from bench.run.answering import (
-    Encoding,
-    Inputs,
-    TaskRun,
-    checked,
-    encodings_of,
-    failing,
-    look_over,
-)
+from bench.run.answering import Encoding, Inputs, checked, encodings_of, failing, look_over
 from bench.run.image_set import ClassImages
 from bench.run.machine import Machine, ahead, batches, wait
-from bench.run.noting import Collected
+from bench.run.noting import TaskRun
 from bench.run.reading import Reader, Shown
-from methods.base import Features, Prediction
+from methods.base import Prediction
 
 
 def collect(
@@ -35,8 +27,7 @@ def collect(
     """
     for run in runs:
         with failing([run]):
-            run.collected = Collected.of(run.task, machine.device, len(runs))
-            run.collected.seconds["load"] = run.loaded.seconds
+            run.begin(machine.device, len(runs))
     with torch.inference_mode():
         encodings = encodings_of(runs, machine)
         look_over(encodings, machine)
@@ -83,9 +74,9 @@ class _Pass:
                             self._judge(run, images)
         for run in self._alive:
             with failing([run]):
-                run.collected.finish(run.model)
+                run.finish()
                 if device.type == "cuda":
-                    run.collected.peak_gpu_bytes = torch.cuda.max_memory_allocated(device)
+                    run.peak_gpu_bytes = torch.cuda.max_memory_allocated(device)
 
     def _take(self, batch: Sequence[Shown]) -> None:
         device, alive = self._machine.device, self._alive
@@ -94,7 +85,7 @@ class _Pass:
         inputs.prepare(encoding.encoder.input for encoding in self._encodings if encoding.alive)
         wait(device)
         for run in alive:
-            run.collected.seconds["read"] += (time.perf_counter() - started) / len(alive)
+            run.seconds["read"] += (time.perf_counter() - started) / len(alive)
         for encoding in self._encodings:
             if of_encoder := encoding.alive:
                 with failing(of_encoder):
@@ -105,27 +96,25 @@ class _Pass:
     def _answer(
         self, encoding: Encoding, runs: Sequence[TaskRun], batch: Sequence[Shown], inputs: Inputs
     ) -> None:
-        given: Features | Inputs = inputs
-        if encoding.split:
-            started = time.perf_counter()
-            given = features = encoding.features(batch, inputs)
-            wait(self._machine.device)
-            for run in runs:
-                run.collected.seconds["inference"] += (time.perf_counter() - started) / len(runs)
-            if (images := self._images.get(encoding)) is not None:
-                images.add([shown.digest or "" for shown in batch], features)
+        started = time.perf_counter()
+        given = encoding.given(batch, inputs)
+        wait(self._machine.device)
+        for run in runs:
+            run.seconds["inference"] += (time.perf_counter() - started) / len(runs)
+        if encoding in self._images and not isinstance(given, Inputs):
+            self._images[encoding].add([shown.digest or "" for shown in batch], given)
         for run in runs:
             if run.model.transductive:
                 continue
             with failing([run]):
                 started = time.perf_counter()
                 prediction = encoding.answer(run, batch, given)
-                run.collected.seconds["inference"] += time.perf_counter() - started
+                run.seconds["inference"] += time.perf_counter() - started
                 self._note(run, batch, prediction)
 
     def _judge(self, run: TaskRun, images: ClassImages) -> None:
         """Take the predictions for all images of the class together."""
-        seconds, device, left = run.collected.seconds, self._machine.device, iter(self._shown)
+        seconds, device, left = run.seconds, self._machine.device, iter(self._shown)
         seconds["encode"] = seconds["inference"]
         predictions = run.model.judge(images, run.task.data.prompt)
         while True:
@@ -142,6 +131,6 @@ class _Pass:
 
     def _note(self, run: TaskRun, batch: Sequence[Shown], prediction: Prediction) -> None:
         started = time.perf_counter()
-        run.collected.note(batch, prediction, run.side)
-        run.collected.seconds["metrics"] += time.perf_counter() - started
+        run.note(batch, prediction)
+        run.seconds["metrics"] += time.perf_counter() - started
         self._done(len(batch))

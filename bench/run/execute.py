@@ -1,15 +1,147 @@
-"""Runs a plan in this process: one worker, unit after unit."""
+"""Runs a plan: a worker keeps loaded models, computes units one after the other, writes their cells."""
 
-from bench.run.machine import Machine
-from bench.run.plan import Plan
-from bench.run.worker import Listener, Outcome, Worker
-from bench.store.cells import CellStore
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-__all__ = ["Listener", "Outcome", "execute"]
+from bench.errors import BenchError, reason_of
+from bench.run.collect import collect
+from bench.run.grouping import together
+from bench.run.machine import Machine, out_of_memory
+from bench.run.models import Models
+from bench.run.noting import TaskRun
+from bench.run.plan import Job, Plan, Task, Unit
+from bench.run.record import cell_content
+from bench.store.cells import CellId, CellStore
+from datasets.truth import summarise
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    finished: list[CellId] = field(default_factory=list)
+    failed: list[tuple[CellId, str]] = field(default_factory=list)
+
+
+class Listener:
+    """Is told how a run goes; the base class ignores everything."""
+
+    def job(self, job: Job) -> None:
+        """A model is about to be loaded."""
+
+    def task(self, task: Task) -> None:
+        """A task begins, together with others on its class."""
+
+    def images(self, count: int) -> None:
+        """`count` more images are done for one task."""
+
+    def remark(self, cell: CellId, text: str) -> None:
+        """Hear what is odd about a class's masks."""
+
+    def finished(self, cell: CellId, content: Mapping[str, Any]) -> None:
+        """A cell is written."""
+
+    def failure(self, cell: CellId, reason: str, trace: str) -> None:
+        """A cell failed."""
+
+
+class Worker:
+    """Computes units on one device; what fails is recorded with its reason, and the others go on.
+
+    The metrics of one pass over a class are computed while the next one is being inferred, at most one pass
+    behind, so that memory stays bounded. Leave its context, or call `settle`, to have everything written.
+    """
+
+    def __init__(self, store: CellStore | None, machine: Machine, listener: Listener | None = None) -> None:
+        """Write cells to `store`; without one they are for the listener alone."""
+        self.outcome = Outcome()
+        self._store, self._machine, self._listener = store, machine, listener or Listener()
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._behind: list[tuple[Task, Future[None]]] = []
+        self._models = Models(machine.device, self._listener.job)
+        self._room = machine.models_room()
+
+    def __enter__(self) -> Self:
+        """Return the worker itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Finish what is behind, unless the run is being broken off."""
+        if kind is None:
+            self.settle()
+        self._finisher.shutdown(wait=True)
+
+    def run(self, unit: Unit) -> None:
+        """Compute the unit's tasks; their cells are written by the end of the next call, or of `settle`.
+
+        One pass over the class serves as many tasks as have models that fit. Where memory does not suffice
+        after all, what failed of it is tried again alone, and so is everything from then on.
+        """
+        for jobs in together(unit.jobs, self._room):
+            for job in self._pass(jobs):
+                self._room = 0
+                self._models.forget(job)
+                self._pass([job], alone=True)
+
+    def _pass(self, jobs: Sequence[Job], *, alone: bool = False) -> list[Job]:
+        """Compute the jobs' tasks in one pass; returns those for which memory may suffice alone."""
+        self._models.make_room(jobs, self._room)
+        runs: list[TaskRun] = []
+        for job in jobs:
+            loaded = self._models.get(job)
+            runs += [TaskRun(task, job, loaded, loaded.failure) for task in job.tasks]
+        if ready := [run for run in runs if run.failure is None]:
+            for run in ready:
+                self._listener.task(run.task)
+            collect(ready, self._machine, self._listener.images)
+        self.settle()
+        again = []
+        for run in runs:
+            if not alone and out_of_memory(run.failure) and len(self._models) > 1:
+                again.append(replace(run.job, tasks=(run.task,)))
+            elif run.failure is not None:
+                self._failed(run.task.cell, run.failure)
+            else:
+                for text in summarise(run.remarks):
+                    self._listener.remark(run.task.cell, text)
+                self._behind.append((run.task, self._finisher.submit(self._finish, run)))
+        return again
+
+    def settle(self) -> None:
+        """Wait until the cells of all units so far are written or failed."""
+        while self._behind:
+            task, future = self._behind.pop(0)
+            try:
+                future.result()
+                self.outcome.finished.append(task.cell)
+            except Exception as error:
+                self._failed(task.cell, error)
+
+    def _finish(self, run: TaskRun) -> None:
+        # A cell never carries the fingerprint of other data than were read.
+        task = run.task
+        if task.data.fingerprint(self._machine.digest) != task.cell.config["data"]:
+            raise BenchError(f"files of {task.folder.root} changed since the run was planned; run it again")
+        content = cell_content(run, self._machine)
+        if self._store is not None:
+            if run.maps is not None:
+                run.maps.write(self._store.maps_path(task.cell), task.cell.key, run.scores)
+            self._store.write(task.cell, content)
+        self._listener.finished(task.cell, content)
+
+    def _failed(self, cell: CellId, error: BaseException) -> None:
+        reason, trace = reason_of(error), "".join(traceback.format_exception(error))
+        self.outcome.failed.append((cell, reason))
+        if self._store is not None:
+            self._store.fail(cell, reason, trace)
+        self._listener.failure(cell, reason, trace)
 
 
 def execute(plan: Plan, store: CellStore, machine: Machine, listener: Listener | None = None) -> Outcome:
-    """Compute the plan's tasks and write their cells; what fails is recorded, and the others go on."""
+    """Compute the plan's tasks here and write their cells; what fails is recorded, and the others go on."""
     complete_cells(plan, store)
     with Worker(store, machine, listener) as worker:
         for unit in plan.units(machine.memory, machine.models_room()):

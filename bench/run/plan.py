@@ -208,19 +208,21 @@ class Plan:
         )
 
     def shard(self, index: int, count: int) -> "Plan":
-        """Return the part `index` (from 1) of `count`; the parts are disjoint and together everything."""
+        """Return the part `index` (from 1) of `count`: every so many-th class, with all that is asked of it.
+
+        The parts are disjoint and together everything, also where some cells are here already.
+        """
         if not 1 <= index <= count:
             raise BenchError(f"--shard {index}/{count}: the first number goes from 1 to {count}")
-
-        def mine(cell: CellId) -> bool:
-            return int(cell.key, 16) % count == index - 1
-
+        classes = sorted({(cell.dataset, cell.class_key) for cell in self.wanted})
+        mine = classes[index - 1 :: count]
         jobs = tuple(
             replace(job, tasks=tasks)
             for job in self.jobs
-            if (tasks := tuple(task for task in job.tasks if mine(task.cell)))
+            if (tasks := tuple(t for t in job.tasks if (t.cell.dataset, t.cell.class_key) in mine))
         )
-        return replace(self, jobs=jobs, done=tuple(cell for cell in self.done if mine(cell)))
+        done = tuple(cell for cell in self.done if (cell.dataset, cell.class_key) in mine)
+        return replace(self, jobs=jobs, done=done)
 
 
 def summary(plan: Plan, metrics_memory: int = METRICS_MEMORY) -> str:

@@ -1,5 +1,6 @@
 """The content of a finished class's cell."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,12 @@ import numpy as np
 
 import metrics
 from bench.run.machine import Machine
-from bench.run.noting import Collected
-from bench.run.plan import Job, Task
+from bench.run.noting import TaskRun
+from bench.run.plan import Task
 from bench.run.precision import drift_of
 from bench.store.cells import CellId, CellStore
 from datasets.truth import summarise
-from metrics import PixelMetrics, Report
+from metrics import Report
 
 
 def image_report(scores: Sequence[Mapping[str, Any]], why_not: str | None) -> Report:
@@ -26,23 +27,21 @@ def image_report(scores: Sequence[Mapping[str, Any]], why_not: str | None) -> Re
     )
 
 
-def pixel_report(pixels: PixelMetrics | None, why_not: str | None) -> Report:
-    """Return the pixel-level metrics of the collected maps; without any, `why_not` says why."""
-    return pixels.result() if pixels else Report(*metrics.undefined("pixel", why_not or "not applicable"))
-
-
-def cell_content(
-    collected: Collected, task: Task, job: Job, image: Report, pixel: Report, machine: Machine
-) -> dict[str, Any]:
-    """Return the content of the finished cell (schema 1, without its key)."""
+def cell_content(run: TaskRun, machine: Machine) -> dict[str, Any]:
+    """Return the content of a class's cell once all its images are noted (schema 1, without its key)."""
+    task, seconds = run.task, run.seconds
     folder, data, cell = task.folder, task.data, task.cell
-    labels = [sample.label for sample in collected.samples]
-    seconds = collected.seconds
+    labels = [row["label"] for row in run.scores]
+    why_not = data.no_pixel_level or "not applicable"
+    started = time.perf_counter()
+    image = image_report(run.scores, data.no_image_level)
+    pixel = run.pixels.result() if run.pixels else Report(*metrics.undefined("pixel", why_not))
+    seconds["metrics"] += time.perf_counter() - started
     also = {
         name: image_report(
-            [{**row, "score": row["also"][name]} for row in collected.scores], data.no_image_level
+            [{**row, "score": row["also"][name]} for row in run.scores], data.no_image_level
         ).values
-        for name in collected.scores[0].get("also", {})
+        for name in run.scores[0].get("also", {})
     }
     return {
         "method": cell.method,
@@ -68,19 +67,19 @@ def cell_content(
         "not_applicable": {"image": data.no_image_level, "pixel": data.no_pixel_level},
         "counts": {"normal": labels.count(0), "anomalous": labels.count(1)},
         "marks": list(task.marks),
-        "remarks": summarise(collected.remarks),
-        "scores": collected.scores,
+        "remarks": summarise(run.remarks),
+        "scores": run.scores,
         "timing": {
             **{f"{part}_s": round(value, 4) for part, value in seconds.items()},
             "images_per_s": round(len(labels) / max(seconds["inference"], 1e-9), 3),
             "batch_size": machine.batch_size,
-            "together": collected.together,
-            "peak_gpu_bytes": collected.peak_gpu_bytes,
+            "together": run.together,
+            "peak_gpu_bytes": run.peak_gpu_bytes,
         },
         "provenance": {
-            **collected.started,
-            "weights": {role: path.name for role, path in job.files.items()},
-            **({"drift": drift} if (drift := drift_of(cell.method, job.precision)) else {}),
+            **run.provenance,
+            "weights": {role: path.name for role, path in run.job.files.items()},
+            **({"drift": drift} if (drift := drift_of(cell.method, run.job.precision)) else {}),
         },
     }
 

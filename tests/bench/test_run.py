@@ -1,6 +1,7 @@
 """From folders to cells: what is computed, skipped, refused, recorded."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,11 @@ def test_shards_are_disjoint_and_complete(plan_for: Any) -> None:
     parts = [plan.shard(index, 3) for index in (1, 2, 3)]
     found = [task.cell.key for part in parts for task in part.tasks]
     assert sorted(found) == sorted(task.cell.key for task in plan.tasks)
+    jobs = tuple(replace(job, tasks=job.tasks[1:]) for job in plan.jobs)
+    later = replace(plan, jobs=jobs, done=tuple(job.tasks[0].cell for job in plan.jobs))
+    for index, part in enumerate(parts, 1):
+        wanted = later.shard(index, 3).wanted
+        assert {cell.key for cell in wanted} == {cell.key for cell in part.wanted}
     with pytest.raises(BenchError, match="--shard 4/3"):
         plan.shard(4, 3)
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from bench.run.cost import Rates
 from bench.run.engines.driver import Engine
 from bench.run.engines.remote import Link, RefusedError, Site
 from bench.run.engines.schedule import Item
-from bench.run.execute import Listener, Outcome, complete_cells
+from bench.run.execute import Listener, Outcome, Worker, complete_cells
 from bench.run.machine import Machine
 from bench.run.plan import Job, Plan, Task, Unit
-from bench.run.worker import Worker
 from bench.store.cells import CellId, CellStore
 from methods import registry
 
@@ -73,7 +71,7 @@ class _CellRecords:
         if trace is not None:
             self._store.fail(cell, reason, trace)
         self.outcome.failed.append((cell, reason))
-        self._listener.failure(cell, reason)
+        self._listener.failure(cell, reason, trace or "")
 
     def event(self, name: str, *told: Any) -> None:
         match name:
@@ -92,9 +90,10 @@ class CellPerformer:
         """Write to the store that the site's units come with, or send cells where there is none."""
         self._units, root = site.units
         self._site = site
-        store = _SharedStore(root, link) if root is not None else _SentStore(link)
-        store.ensure_writable()
-        self._worker = Worker(store, site.machine, _Relay(link))
+        store = None if root is None else CellStore(root)
+        if store is not None:
+            store.ensure_writable()
+        self._worker = Worker(store, site.machine, _Relay(link, sends=store is None))
 
     def run(self, index: int, keys: frozenset[str]) -> None:
         """Compute those cells of a unit; raises `RefusedError` where files differ from the plan's."""
@@ -132,8 +131,10 @@ def only(unit: Unit, keys: frozenset[str]) -> Unit:
 
 
 class _Relay(Listener):
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    """Tells the driver how the worker goes; `sends`: with the content of cells, which the driver writes."""
+
+    def __init__(self, link: Link, *, sends: bool) -> None:
+        self._link, self._sends = link, sends
 
     def images(self, count: int) -> None:
         self._link.images(count)
@@ -144,39 +145,8 @@ class _Relay(Listener):
     def remark(self, cell: CellId, text: str) -> None:
         self._link.event("remark", cell.key, text)
 
+    def finished(self, cell: CellId, content: Mapping[str, Any]) -> None:
+        self._link.written(cell.key, content if self._sends else None)
 
-class _SharedStore(CellStore):
-    """Writes cells where everybody sees them, and tells the driver that it did."""
-
-    def __init__(self, root: Path, link: Link) -> None:
-        super().__init__(root)
-        self._link = link
-
-    def write(self, cell: CellId, content: Mapping[str, Any]) -> Path:
-        path = super().write(cell, content)
-        self._link.written(cell.key)
-        return path
-
-    def fail(self, cell: CellId, reason: str, trace: str) -> Path:
-        path = super().fail(cell, reason, trace)
-        self._link.failed(cell.key, reason, None)
-        return path
-
-
-class _SentStore(CellStore):
-    """Sends cells to the driver."""
-
-    def __init__(self, link: Link) -> None:
-        super().__init__(Path())
-        self._link = link
-
-    def ensure_writable(self) -> None:
-        pass
-
-    def write(self, cell: CellId, content: Mapping[str, Any]) -> Path:
-        self._link.written(cell.key, dict(content))
-        return self.path(cell)
-
-    def fail(self, cell: CellId, reason: str, trace: str) -> Path:
-        self._link.failed(cell.key, reason, trace)
-        return self.path(cell)
+    def failure(self, cell: CellId, reason: str, trace: str) -> None:
+        self._link.failed(cell.key, reason, trace if self._sends else None)

@@ -35,7 +35,7 @@ class Heard(Listener):
     def images(self, count: int) -> None:
         self.n_images += count
 
-    def failure(self, cell: Any, reason: str) -> None:
+    def failure(self, cell: Any, reason: str, trace: str) -> None:
         self.failures.append(f"{cell.class_key}: {reason}")
 
 
