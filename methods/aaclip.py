@@ -268,10 +268,9 @@ class AAClip(ClipBased):
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Return the un-normalised embeddings (n, E) of sentences, float32; the adapters have gradients."""
-        with torch.autocast(self.positions.device.type, enabled=False):
-            ids = clip.trimmed(clip.tokenize(sentences)).to(self.positions.device)
-            read = clip.text_pass(self.model, ids, after=self.adapters("text"), projected=False)
-            return F.leaky_relu(self._linear(f"text_adapter.{self.options['text_adapt_until']}.fc.0", read))
+        ids = clip.trimmed(clip.tokenize(sentences)).to(self.positions.device)
+        read = clip.text_pass(self.model, ids, after=self.adapters("text"), projected=False)
+        return F.leaky_relu(self._linear(f"text_adapter.{self.options['text_adapt_until']}.fc.0", read))
 
     def text_features(self, names: Sequence[str]) -> Tensor:
         """Return unit text features (B, 2, E), normal first; kept for every class until adapters change."""
@@ -289,10 +288,9 @@ class AAClip(ClipBased):
         with self.encoding(images):
             hidden = clip.embed_image(self.model, images, self.positions)
             _, taps = blocks.run_blocks(clip.vision_blocks(self.model), hidden, taps=layers, after=after)
-        with torch.autocast(images.device.type, enabled=False):
-            tokens = [self.model.visual.ln_post(tap[:, 1:].float()) for tap in taps]
-            patches = [self._project(f"seg_proj.{level}", each) for level, each in enumerate(tokens)]
-            return patches, self._project("det_proj", tokens[-1]).mean(dim=1)
+        tokens = [self.model.visual.ln_post(tap[:, 1:].float()) for tap in taps]
+        patches = [self._project(f"seg_proj.{level}", each) for level, each in enumerate(tokens)]
+        return patches, self._project("det_proj", tokens[-1]).mean(dim=1)
 
     def _project(self, name: str, tokens: Tensor) -> Tensor:
         relu = self.options["relu"]
@@ -338,11 +336,10 @@ class AAClip(ClipBased):
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Return maps and what `finish` needs of each image; until then its score is the map's peak."""
         patches, image = self.look(features["images"])
-        with torch.autocast(image.device.type, enabled=False):
-            text = self.text_features(prompts)
-            maps = self.maps([similarity_logits(each, text, _TEMPERATURE) for each in patches])
-            least, peak = maps.flatten(1).aminmax(dim=1)
-            cosine = ((image * text[:, 1]).sum(dim=-1) + 1) / 2
+        text = self.text_features(prompts)
+        maps = self.maps([similarity_logits(each, text, _TEMPERATURE) for each in patches])
+        least, peak = maps.flatten(1).aminmax(dim=1)
+        cosine = ((image * text[:, 1]).sum(dim=-1) + 1) / 2
         return Prediction(peak, maps, {"map_peak": peak, "map_min": least, "image_cosine": cosine})
 
     def finish(self, also: Mapping[str, Tensor]) -> Tensor:

@@ -328,7 +328,7 @@ class AdaCLIP(ClipBased):
         tokens = torch.cat([sentence_tokens(name) for name in names]).to(self.positions.device)
         encoded = clip.text_pass(self.model, clip.trimmed(tokens, at_least=1 + length), before=overwrite)
         counts = [len(state) for state in ENSEMBLE.sentences("object")] * len(names)
-        means = [mean_feature(state, normalise_each=True) for state in encoded.float().split(counts)]
+        means = [mean_feature(state, normalise_each=True) for state in encoded.split(counts)]
         return torch.stack(means).unflatten(0, (len(names), 2))
 
     # --- images -------------------------------------------------------------------------------------

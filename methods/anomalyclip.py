@@ -7,7 +7,6 @@ features come from two paths through the image tower, the local one with value-v
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -95,26 +94,24 @@ class AnomalyCLIP(PromptPair):
 
     def patch_probabilities(self, features: Features, text: Tensor) -> Tensor:
         """Return (normal, abnormal) probabilities (B, layers, N, 2)."""
-        logits = similarity_logits(features["patches"].float(), text, self.options["temperature"])
+        logits = similarity_logits(features["patches"], text, self.options["temperature"])
         return logits.softmax(dim=-1)
 
     def image_logits(self, features: Features, text: Tensor) -> Tensor:
         """Return (normal, abnormal) logits (B, 2) of the global features."""
-        return similarity_logits(features["image"].float(), text, self.options["temperature"])
+        return similarity_logits(features["image"], text, self.options["temperature"])
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Compare with the two texts; object names play no part, nor does the map in the image score."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text = self.text_features()
-            scores = self.image_logits(features, text).softmax(dim=-1)[:, 1]
-            abnormal = self.patch_probabilities(features, text)[..., 1:]
-            maps = enlarge(abnormal, self.grid, self.image_size).sum(dim=(1, 2))
-            return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
+        text = self.text_features()
+        scores = self.image_logits(features, text).softmax(dim=-1)[:, 1]
+        abnormal = self.patch_probabilities(features, text)[..., 1:]
+        maps = enlarge(abnormal, self.grid, self.image_size).sum(dim=(1, 2))
+        return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text = self.text_features()
-            layers = enlarge(self.patch_probabilities(features, text), self.grid, self.image_size).unbind(1)
-            image = F.cross_entropy(self.image_logits(features, text), batch.labels.long())
-            return {"image": image, **focal_and_dice(layers, batch.masks)}
+        text = self.text_features()
+        layers = enlarge(self.patch_probabilities(features, text), self.grid, self.image_size).unbind(1)
+        image = F.cross_entropy(self.image_logits(features, text), batch.labels.long())
+        return {"image": image, **focal_and_dice(layers, batch.masks)}

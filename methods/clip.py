@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import open_clip
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -57,11 +56,10 @@ class Clip(ClipBased):
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Compare both with the texts; softmax, then enlarge the map."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text = self._text(prompts, features["image"])
-            image, patches = (
-                maps.similarity_logits(features[name], text, self.options["temperature"]).softmax(dim=-1)
-                for name in ("image", "patches")
-            )
-            grid = maps.to_grid(patches[..., 1:], self.grid)
-            return Prediction(image[:, 1], maps.upsample(grid, self.image_size, align_corners=False)[:, 0])
+        text = self._text(prompts, features["image"])
+        image, patches = (
+            maps.similarity_logits(features[name], text, self.options["temperature"]).softmax(dim=-1)
+            for name in ("image", "patches")
+        )
+        grid = maps.to_grid(patches[..., 1:], self.grid)
+        return Prediction(image[:, 1], maps.upsample(grid, self.image_size, align_corners=False)[:, 0])

@@ -202,7 +202,7 @@ class CoPS(ObjectAgnostic):
 
     def pooled(self, features: Features) -> Tensor:
         """Return patches (B, N, D) averaged over their neighbourhood; beyond the border are zeros."""
-        return neighbourhood_mean(features["patches"].float(), self.grid, self.options["neighbours"])
+        return neighbourhood_mean(features["patches"], self.grid, self.options["neighbours"])
 
     # --- explicit states: prototypes ----------------------------------------------------------------
 
@@ -261,17 +261,16 @@ class CoPS(ObjectAgnostic):
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Compare with the image's own texts; object names play no part."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            image, patches = features["image"].float(), self.pooled(features)
-            prototypes = self.prototypes(patches)
-            classes = self.vae_decoder["net"](self.noise).expand(len(image), -1, -1)
-            texts = F.normalize(self.texts(prototypes, classes).mean(dim=2), dim=-1)
-            weights = self.weights(self.distances(patches, prototypes))
-            abnormal = self.logits(patches, texts).softmax(dim=-1)[..., 1] * weights
-            beta, of_image = self.options["beta"], self.logits(image, texts).softmax(dim=-1)[:, 1]
-            scores = beta * of_image + (1 - beta) * abnormal.amax(dim=1)
-            maps = self.enlarged(abnormal[..., None])[:, 0]
-            return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
+        image, patches = features["image"], self.pooled(features)
+        prototypes = self.prototypes(patches)
+        classes = self.vae_decoder["net"](self.noise).expand(len(image), -1, -1)
+        texts = F.normalize(self.texts(prototypes, classes).mean(dim=2), dim=-1)
+        weights = self.weights(self.distances(patches, prototypes))
+        abnormal = self.logits(patches, texts).softmax(dim=-1)[..., 1] * weights
+        beta, of_image = self.options["beta"], self.logits(image, texts).softmax(dim=-1)[:, 1]
+        scores = beta * of_image + (1 - beta) * abnormal.amax(dim=1)
+        maps = self.enlarged(abnormal[..., None])[:, 0]
+        return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
 
     # --- training -----------------------------------------------------------------------------------
 
@@ -286,29 +285,28 @@ class CoPS(ObjectAgnostic):
         """
         if not hasattr(self, "vae_encoder"):
             raise ValueError("published files lack CoPS's encoder; training starts by `begin`")
-        with torch.autocast(features["image"].device.type, enabled=False):
-            image, patches = features["image"].float(), self.pooled(features)
-            prototypes = self.prototypes(patches)
-            normal, abnormal = self.distances(patches, prototypes).unbind(1)
-            anomalous = self._anomalous(batch.masks)
+        image, patches = features["image"], self.pooled(features)
+        prototypes = self.prototypes(patches)
+        normal, abnormal = self.distances(patches, prototypes).unbind(1)
+        anomalous = self._anomalous(batch.masks)
 
-            hidden = self.vae_encoder["net"](image)
-            mean, log_var = self.vae_encoder["mean"](hidden), self.vae_encoder["log_var"](hidden)
-            noise = self.training_noise(len(image)).to(image.device)
-            decoded = self.vae_decoder["net"](mean + (log_var / 2).exp() * noise)
-            divergence = -0.5 * (1 + log_var - mean.square() - log_var.exp()).sum(dim=1)
+        hidden = self.vae_encoder["net"](image)
+        mean, log_var = self.vae_encoder["mean"](hidden), self.vae_encoder["log_var"](hidden)
+        noise = self.training_noise(len(image)).to(image.device)
+        decoded = self.vae_decoder["net"](mean + (log_var / 2).exp() * noise)
+        divergence = -0.5 * (1 + log_var - mean.square() - log_var.exp()).sum(dim=1)
 
-            texts = F.normalize(self.texts(prototypes.detach(), decoded[:, None])[:, :, 0], dim=-1)
-            maps = self.enlarged(self.logits(patches, texts).softmax(dim=-1))
-            return {
-                "image": F.cross_entropy(self.logits(image, texts), batch.labels.long()),
-                **focal_and_dice([maps], batch.masks),
-                "gather": _mean_where(normal, ~anomalous),
-                "scatter": _mean_where(abnormal, anomalous),
-                "kl": divergence.mean(),
-                # Every decoded vector against every image's feature: so the official code has it.
-                "recon": self.options["recon"] * (image - decoded[:, None]).square().mean(),
-            }
+        texts = F.normalize(self.texts(prototypes.detach(), decoded[:, None])[:, :, 0], dim=-1)
+        maps = self.enlarged(self.logits(patches, texts).softmax(dim=-1))
+        return {
+            "image": F.cross_entropy(self.logits(image, texts), batch.labels.long()),
+            **focal_and_dice([maps], batch.masks),
+            "gather": _mean_where(normal, ~anomalous),
+            "scatter": _mean_where(abnormal, anomalous),
+            "kl": divergence.mean(),
+            # Every decoded vector against every image's feature: so the official code has it.
+            "recon": self.options["recon"] * (image - decoded[:, None]).square().mean(),
+        }
 
     def _anomalous(self, masks: Tensor) -> Tensor:
         """Return which patches (B, N) touch the masks (B, S, S)."""

@@ -192,7 +192,7 @@ class Crane(PromptPair):
         The feature is a word behind the learned ones.
         """
         words = self.pair().expand(len(image), -1, -1, -1)
-        word = image.float()[:, None, None].expand(-1, 2, -1, -1)
+        word = image[:, None, None].expand(-1, 2, -1, -1)
         ids = self.context_tokens.repeat(len(image), 1)
         text = self.encode_words(ids, torch.cat([words, word], dim=2).flatten(0, 1))
         return F.normalize(text, dim=-1).unflatten(0, (-1, 2))
@@ -237,45 +237,43 @@ class Crane(PromptPair):
 
     def patch_logits(self, features: Features, text: Tensor) -> Tensor:
         """Return (normal, abnormal) logits (B, K, N, 2) of the patches of each map."""
-        return similarity_logits(features["patches"].float(), text, self.options["temperature"])
+        return similarity_logits(features["patches"], text, self.options["temperature"])
 
     def pooled(self, features: Features, text: Tensor) -> Tensor:
         """Return the unit-length mean (B, D) of the patches, weighted by their abnormal probability."""
         weights = self.patch_logits(features, text).mean(dim=1).softmax(dim=-1)[..., 1:]
-        return F.normalize((weights * features["patches"].float().mean(dim=1)).sum(dim=1), dim=-1)
+        return F.normalize((weights * features["patches"].mean(dim=1)).sum(dim=1), dim=-1)
 
     def fused(self, features: Features, text: Tensor) -> Tensor:
         """Return the unit-length feature (B, D) half of the patches and half of the whole image."""
-        return F.normalize(0.5 * self.pooled(features, text) + 0.5 * features["image"].float(), dim=-1)
+        return F.normalize(0.5 * self.pooled(features, text) + 0.5 * features["image"], dim=-1)
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Compare fused features and patches with the two texts; object names play no part."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            given = self.options["image_context"]
-            text = self.conditioned(features["image"]) if given else self.text_features()
-            fused = similarity_logits(self.fused(features, text), text, self.options["temperature"])
-            logits = self.patch_logits(features, text)
-            if self.options["soft_mean"]:
-                logits = logits.softmax(dim=-1)
-            maps = enlarge(logits, self.grid, self.image_size).mean(dim=1)
-            if not self.options["soft_mean"]:
-                maps = maps.softmax(dim=1)
-            return Prediction(fused.softmax(dim=-1)[:, 1], gaussian_smooth(maps[:, 1], self.options["sigma"]))
+        given = self.options["image_context"]
+        text = self.conditioned(features["image"]) if given else self.text_features()
+        fused = similarity_logits(self.fused(features, text), text, self.options["temperature"])
+        logits = self.patch_logits(features, text)
+        if self.options["soft_mean"]:
+            logits = logits.softmax(dim=-1)
+        maps = enlarge(logits, self.grid, self.image_size).mean(dim=1)
+        if not self.options["soft_mean"]:
+            maps = maps.softmax(dim=1)
+        return Prediction(fused.softmax(dim=-1)[:, 1], gaussian_smooth(maps[:, 1], self.options["sigma"]))
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars; every image has texts of its own."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text, masks = self.conditioned(features["image"]), batch.masks.float()
-            image = similarity_logits(self.fused(features, text), text, IMAGE_TEMPERATURE)
-            patches = self.patch_logits(features, text).softmax(dim=-1)
-            maps = enlarge(patches, self.grid, self.image_size, mode="nearest").unbind(1)
-            # The authors collect "four layers" without copying them, and get the last one four times.
-            times = 1 if self.options["dattn"] else 4
-            return {
-                "focal": times * torch.stack([focal(each, masks) for each in maps]).sum(),
-                "dice": times * torch.stack([dice(each[:, 1], masks) for each in maps]).sum(),
-                "image": F.cross_entropy(image, batch.labels.long()),
-            }
+        text, masks = self.conditioned(features["image"]), batch.masks.float()
+        image = similarity_logits(self.fused(features, text), text, IMAGE_TEMPERATURE)
+        patches = self.patch_logits(features, text).softmax(dim=-1)
+        maps = enlarge(patches, self.grid, self.image_size, mode="nearest").unbind(1)
+        # The authors collect "four layers" without copying them, and get the last one four times.
+        times = 1 if self.options["dattn"] else 4
+        return {
+            "focal": times * torch.stack([focal(each, masks) for each in maps]).sum(),
+            "dice": times * torch.stack([dice(each[:, 1], masks) for each in maps]).sum(),
+            "image": F.cross_entropy(image, batch.labels.long()),
+        }
 
 
 def self_correlation(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

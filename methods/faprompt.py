@@ -199,7 +199,7 @@ class FAPrompt(ObjectAgnostic):
 
     def passes(self, features: Features) -> _Passes:
         """Compare the image with texts twice: without the prior, and with the one that it gave."""
-        image, patches = features["image"].float(), features["patches"][:, 0].float()
+        image, patches = features["image"], features["patches"][:, 0]
         temperature = self.options["temperature"]
         texts = self.text_features()
         first = similarity_logits(patches, _pair(texts[:1], texts[1:]), temperature).softmax(dim=-1)
@@ -218,30 +218,28 @@ class FAPrompt(ObjectAgnostic):
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Average both passes; object names play no part."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            passes = self.passes(features)
-            maps = enlarge(passes.probabilities[..., 1:], self.grid, self.image_size).mean(dim=(1, 2))
-            return Prediction(passes.scores, gaussian_smooth(maps, self.options["sigma"]))
+        passes = self.passes(features)
+        maps = enlarge(passes.probabilities[..., 1:], self.grid, self.image_size).mean(dim=(1, 2))
+        return Prediction(passes.scores, gaussian_smooth(maps, self.options["sigma"]))
 
     # --- training -----------------------------------------------------------------------------------
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            passes, labels = self.passes(features), batch.labels
-            maps = enlarge(passes.probabilities, self.grid, self.image_size).unbind(1)
-            first, second = (focal_and_dice([each], batch.masks) for each in maps)
-            # A probability where a logit belongs: so the official code has it.
-            of_image = F.binary_cross_entropy_with_logits(passes.scores, labels.float(), reduction="none")
-            texts = F.normalize(passes.abnormal_texts, dim=-1)
-            return {
-                **first,
-                **{f"{name}_prior": term for name, term in second.items()},
-                "image": F.cross_entropy(passes.image_logits, labels.long()),
-                "image_score": ((1 - torch.exp(-of_image)) ** 2 * of_image).mean(),
-                "orthogonality": (texts @ texts.mT).triu(diagonal=1).abs().sum(),
-                "prior": (passes.prior.square().mean(dim=1) * (labels == 0)).sum(),
-            }
+        passes, labels = self.passes(features), batch.labels
+        maps = enlarge(passes.probabilities, self.grid, self.image_size).unbind(1)
+        first, second = (focal_and_dice([each], batch.masks) for each in maps)
+        # A probability where a logit belongs: so the official code has it.
+        of_image = F.binary_cross_entropy_with_logits(passes.scores, labels.float(), reduction="none")
+        texts = F.normalize(passes.abnormal_texts, dim=-1)
+        return {
+            **first,
+            **{f"{name}_prior": term for name, term in second.items()},
+            "image": F.cross_entropy(passes.image_logits, labels.long()),
+            "image_score": ((1 - torch.exp(-of_image)) ** 2 * of_image).mean(),
+            "orthogonality": (texts @ texts.mT).triu(diagonal=1).abs().sum(),
+            "prior": (passes.prior.square().mean(dim=1) * (labels == 0)).sum(),
+        }
 
 
 def _pair(normal: Tensor, abnormal: Tensor) -> Tensor:

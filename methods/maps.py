@@ -75,9 +75,8 @@ def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
     """
     if sigma == 0:
         return maps
-    with torch.autocast(maps.device.type, enabled=False):
-        down = _smooth_down(maps.float(), float(sigma))
-        return _smooth_down(down.mT, float(sigma)).mT.contiguous()
+    down = _smooth_down(maps.float(), float(sigma))
+    return _smooth_down(down.mT, float(sigma)).mT.contiguous()
 
 
 def resize_positions(

@@ -204,7 +204,7 @@ class Mrad(ClipBased):
         """Add the images, and of each its abnormal and its normal region, where a patch is wholly in it."""
         inside = F.interpolate(masks[:, None].float(), size=self.grid, mode="bilinear").flatten(1)
         self.bank.add("image", features["image"], labels)
-        for patches, of_image in zip(features["patches"].float(), inside, strict=True):
+        for patches, of_image in zip(features["patches"], inside, strict=True):
             for label in (1, 0):
                 if (of_image == label).any():
                     key = F.normalize(patches[of_image == label].mean(dim=0, keepdim=True), dim=-1)
@@ -239,11 +239,11 @@ class Mrad(ClipBased):
 
     def projected(self, features: Features) -> Tensor:
         """Return what is compared with texts: unit patch features (B, N, E)."""
-        return F.normalize(features["patches"].float() @ self.model.visual.proj, dim=-1)
+        return F.normalize(features["patches"] @ self.model.visual.proj, dim=-1)
 
     def patch_probabilities(self, features: Features, *, dropout: bool = False) -> Tensor:
         """Return the (normal, abnormal) probabilities (B, N, 2) that the bank gives patches."""
-        return self.retrieve("patch", F.normalize(features["patches"].float(), dim=-1), dropout=dropout)
+        return self.retrieve("patch", F.normalize(features["patches"], dim=-1), dropout=dropout)
 
     def regions(self, features: Features, *, dropout: bool = False) -> Tensor:
         """Return the mean projected features (B, 2, E) of regions, normal first; zeros for empty ones."""
@@ -275,26 +275,24 @@ class Mrad(ClipBased):
         return upsample(to_grid(probabilities, self.grid), self.image_size, align_corners=False)
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
-        """Judge by bank and texts, in float32 even under autocast: all is in small differences."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            if self.options["variant"] == "clip":
-                patches = self.text_probabilities(features, self.regions(features))
-            else:
-                patches = self.patch_probabilities(features)
-            maps = gaussian_smooth(self.enlarged(patches)[:, 1], self.options["sigma"])
-            largest = maps.flatten(1).topk(int(self.image_size**2 * TOP)).values.mean(dim=1)
-            image, share = self.retrieve("image", features["image"].float())[:, 1], self.options["k"]
-            return Prediction(share * image + (1 - share) * largest, maps)
+        """Judge by bank and texts."""
+        if self.options["variant"] == "clip":
+            patches = self.text_probabilities(features, self.regions(features))
+        else:
+            patches = self.patch_probabilities(features)
+        maps = gaussian_smooth(self.enlarged(patches)[:, 1], self.options["sigma"])
+        largest = maps.flatten(1).topk(int(self.image_size**2 * TOP)).values.mean(dim=1)
+        image, share = self.retrieve("image", features["image"])[:, 1], self.options["k"]
+        return Prediction(share * image + (1 - share) * largest, maps)
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms of the stage, scalars; in both what is nearest in the bank is left out."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            if batch.stage == "prompts":
-                with torch.no_grad():
-                    regions = self.regions(features, dropout=True)
-                maps = self.enlarged(self.text_probabilities(features, regions))
-                return focal_and_dice([maps], batch.masks)
-            maps = self.enlarged(self.patch_probabilities(features, dropout=True))
-            image = self.retrieve("image", features["image"].float(), dropout=True)
-            image = F.cross_entropy(image / self.options["temperature"], batch.labels.long())
-            return {"image": image, **focal_and_dice([maps], batch.masks)}
+        if batch.stage == "prompts":
+            with torch.no_grad():
+                regions = self.regions(features, dropout=True)
+            maps = self.enlarged(self.text_probabilities(features, regions))
+            return focal_and_dice([maps], batch.masks)
+        maps = self.enlarged(self.patch_probabilities(features, dropout=True))
+        image = self.retrieve("image", features["image"], dropout=True)
+        image = F.cross_entropy(image / self.options["temperature"], batch.labels.long())
+        return {"image": image, **focal_and_dice([maps], batch.masks)}

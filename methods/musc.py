@@ -138,7 +138,7 @@ class MuSc(ClipBased):
         The layer norm is over all numbers of an image at once. Beyond the edge are zeros; the divisor
         there does not matter.
         """
-        whole = F.layer_norm(tokens.float(), tokens.shape[1:])
+        whole = F.layer_norm(tokens, tokens.shape[1:])
         if degree > 1:
             whole = maps.neighbourhood_mean(whole, self.grid, degree)
         return F.normalize(whole, dim=-1)
@@ -151,10 +151,9 @@ class MuSc(ClipBased):
         Raises `ValueError` for fewer images than `share` needs, with the default 5 in each subset.
         """
         order = sorted(range(len(images)), key=lambda index: images.digests[index])
-        with torch.autocast(next(self.parameters()).device.type, enabled=False):
-            patches = self.patch_scores(images, order)
-            peaks = torch.cat([self.enlarged(each).amax(dim=(1, 2)) for each in patches.split(_MAPS_AT_ONCE)])
-            scores = self.rescored(images, order, peaks)
+        patches = self.patch_scores(images, order)
+        peaks = torch.cat([self.enlarged(each).amax(dim=(1, 2)) for each in patches.split(_MAPS_AT_ONCE)])
+        scores = self.rescored(images, order, peaks)
         places = torch.tensor(order).argsort().to(peaks.device)
         for part in places.split(_MAPS_AT_ONCE):
             yield Prediction(

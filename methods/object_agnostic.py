@@ -185,13 +185,12 @@ class ObjectAgnostic(ClipBased):
         return self._text[1]
 
     def encode_prompts(self) -> Tensor:
-        """Compute the text features that no image enters; in float32, also under autocast."""
+        """Compute the text features that no image enters."""
         raise NotImplementedError
 
     def encode_words(self, ids: Tensor, words: Tensor) -> Tensor:
         """Return raw embeddings (n, D) of prompts with ids (n, T) and learned words (n, k, W)."""
-        with torch.autocast(ids.device.type, enabled=False):
-            return prompts.encode(self.model, ids, words, list(self.compound_prompts_text))
+        return prompts.encode(self.model, ids, words, list(self.compound_prompts_text))
 
     # --- images -------------------------------------------------------------------------------------
 

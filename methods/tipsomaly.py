@@ -374,21 +374,20 @@ class Tipsomaly(ZeroShotDetector):
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Compare the features with the texts: image scores in 0 to 2, maps in 0 to 1."""
-        with torch.autocast(features["patches"].device.type, enabled=False):
-            shared = self.learned_features() if self.learnable_prompts else None
-            own = self.fixed_features(prompts) if shared is None or self.options["decoupled"] else shared
-            scores = self._probabilities(features["cls"], own)[..., 1]
-            of_patches = self._probabilities(features["patches"], own if shared is None else shared)
-            if self.options["local_evidence"]:
-                scores = scores + of_patches[..., 1].amax(dim=1, keepdim=True)
-            normal, abnormal = self._upsampled(of_patches).unbind(dim=1)
-            maps = gaussian_smooth(((1 - normal + abnormal) / 2).clamp(0, 1), self.options["sigma"])
+        shared = self.learned_features() if self.learnable_prompts else None
+        own = self.fixed_features(prompts) if shared is None or self.options["decoupled"] else shared
+        scores = self._probabilities(features["cls"], own)[..., 1]
+        of_patches = self._probabilities(features["patches"], own if shared is None else shared)
+        if self.options["local_evidence"]:
+            scores = scores + of_patches[..., 1].amax(dim=1, keepdim=True)
+        normal, abnormal = self._upsampled(of_patches).unbind(dim=1)
+        maps = gaussian_smooth(((1 - normal + abnormal) / 2).clamp(0, 1), self.options["sigma"])
         return Prediction(
             scores[:, self.options["cls_token"] - 1], maps, {"cls1": scores[:, 0], "cls2": scores[:, 1]}
         )
 
     def _probabilities(self, features: Tensor, texts: Tensor) -> Tensor:
-        return similarity_logits(features.float(), texts, self.text.temperature).softmax(dim=-1)
+        return similarity_logits(features, texts, self.text.temperature).softmax(dim=-1)
 
     def _upsampled(self, probabilities: Tensor) -> Tensor:
         side = self.image_size // PATCH
@@ -405,15 +404,14 @@ class Tipsomaly(ZeroShotDetector):
 
         The recipe says what of them is minimised. The objects' names play no part: all are "object".
         """
-        with torch.autocast(features["patches"].device.type, enabled=False):
-            texts = self.learned_features()
-            of_tokens = self._probabilities(features["cls"], texts)
-            maps = self._upsampled(self._probabilities(features["patches"], texts))
-            classes = batch.labels.long()
-            return {
-                # Probabilities where logits belong: so the official code has it.
-                "class_tokens": F.cross_entropy(of_tokens[:, 0], classes)
-                + F.cross_entropy(of_tokens[:, 1], classes),
-                **focal_and_dice([maps], batch.masks),
-                "l1": texts.abs().sum(),
-            }
+        texts = self.learned_features()
+        of_tokens = self._probabilities(features["cls"], texts)
+        maps = self._upsampled(self._probabilities(features["patches"], texts))
+        classes = batch.labels.long()
+        return {
+            # Probabilities where logits belong: so the official code has it.
+            "class_tokens": F.cross_entropy(of_tokens[:, 0], classes)
+            + F.cross_entropy(of_tokens[:, 1], classes),
+            **focal_and_dice([maps], batch.masks),
+            "l1": texts.abs().sum(),
+        }

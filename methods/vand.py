@@ -158,13 +158,12 @@ class Vand(ClipBased):
         return self.plain_levels(images, self.options["layers"])
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
-        """Compare with the texts; in float32 even under autocast."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text = self.text_features(prompts, features["image"])
-            unit = F.normalize(features["image"], dim=-1)
-            image = maps.similarity_logits(unit, text, self.options["temperature"])
-            levels = [level[:, 1] for level in self.probabilities(features, text)]
-            return Prediction(image.softmax(dim=-1)[:, 1], torch.stack(levels).sum(dim=0))
+        """Compare with the texts."""
+        text = self.text_features(prompts, features["image"])
+        unit = F.normalize(features["image"], dim=-1)
+        image = maps.similarity_logits(unit, text, self.options["temperature"])
+        levels = [level[:, 1] for level in self.probabilities(features, text)]
+        return Prediction(image.softmax(dim=-1)[:, 1], torch.stack(levels).sum(dim=0))
 
     def text_features(self, prompts: Sequence[str], like: Tensor) -> Tensor:
         """Return unit text features (B, 2, E), normal first; computed once per prompt."""
@@ -188,10 +187,9 @@ class Vand(ClipBased):
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars; labels are not used."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text, masks = self.text_features(batch.prompts, features["image"]), batch.masks
-            levels = list(self.probabilities(features, text))
-            return {
-                "focal": torch.stack([focal(level, masks) for level in levels]).sum(),
-                "dice": torch.stack([dice(level[:, 1], masks) for level in levels]).sum(),
-            }
+        text, masks = self.text_features(batch.prompts, features["image"]), batch.masks
+        levels = list(self.probabilities(features, text))
+        return {
+            "focal": torch.stack([focal(level, masks) for level in levels]).sum(),
+            "dice": torch.stack([dice(level[:, 1], masks) for level in levels]).sum(),
+        }

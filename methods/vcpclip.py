@@ -248,7 +248,7 @@ class VcpClip(ClipBased):
         temperatures = [
             (-own[name]).exp() for name in ("New_Lan_Embed.prompt_temp", "Zero_try.prompt_temp_l1")
         ]
-        for index, level in enumerate(features["levels"][:, :, 1:].float().unbind(1)):
+        for index, level in enumerate(features["levels"][:, :, 1:].unbind(1)):
             linear = F.linear(level, *self.layer(f"trainable_linearlayer.fc.{index}"))
             patches = F.normalize(level, dim=-1)
             yield (
@@ -273,13 +273,12 @@ class VcpClip(ClipBased):
         return linear, adapted
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
-        """Judge by both branches; object names play no part. In float32 even under autocast."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            linear, adapted = self.branch_maps(features, self.text_features(features["image"].float()))
-            share, count = self.options["linear_share"], self.options["top_pixels"]
-            scores = sum(each.flatten(1).topk(count).values.mean(dim=1) for each in (linear, adapted))
-            joint = share * linear + (1 - share) * adapted
-            return Prediction(torch.as_tensor(scores), gaussian_smooth(joint, self.options["sigma"]))
+        """Judge by both branches; object names play no part."""
+        linear, adapted = self.branch_maps(features, self.text_features(features["image"]))
+        share, count = self.options["linear_share"], self.options["top_pixels"]
+        scores = sum(each.flatten(1).topk(count).values.mean(dim=1) for each in (linear, adapted))
+        joint = share * linear + (1 - share) * adapted
+        return Prediction(torch.as_tensor(scores), gaussian_smooth(joint, self.options["sigma"]))
 
     def augment(
         self, image: Image.Image, mask: np.ndarray, stage: str, generator: torch.Generator
@@ -289,10 +288,9 @@ class VcpClip(ClipBased):
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars, with dropout of the text tokens; labels are not used."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text = self.text_features(features["image"].float(), dropout=self.options["dropout"])
-            maps = [each for level in self.probabilities(features, text) for each in level]
-            return {
-                "focal": torch.stack([focal(each, batch.masks) for each in maps]).sum(),
-                "dice": torch.stack([dice(each[:, 1], batch.masks) for each in maps]).sum(),
-            }
+        text = self.text_features(features["image"], dropout=self.options["dropout"])
+        maps = [each for level in self.probabilities(features, text) for each in level]
+        return {
+            "focal": torch.stack([focal(each, batch.masks) for each in maps]).sum(),
+            "dice": torch.stack([dice(each[:, 1], batch.masks) for each in maps]).sum(),
+        }

@@ -248,15 +248,14 @@ class VisualAD(ClipBased):
                 hidden, own = clip.embed_image(self.model, images, self.positions), self.model.visual.ln_post
                 hidden = _ahead(self.model.visual.ln_pre(tokens), hidden)
                 last, tapped = run_blocks(clip.vision_blocks(self.model), hidden, taps=layers)
-        with torch.autocast(images.device.type, enabled=False):
-            weight, bias = own.weight, own.bias
-            if norm == "trained":
-                weight, bias = self.own.ln_post_weight, self.own.ln_post_bias
-            every, last = (
-                F.layer_norm(each.float(), weight.shape, weight, bias, own.eps)
-                for each in (torch.stack(tapped, dim=1), last[:, :_FIRST])
-            )
-            return self._compare(every, last, dropout)
+        weight, bias = own.weight, own.bias
+        if norm == "trained":
+            weight, bias = self.own.ln_post_weight, self.own.ln_post_bias
+        every, last = (
+            F.layer_norm(each.float(), weight.shape, weight, bias, own.eps)
+            for each in (torch.stack(tapped, dim=1), last[:, :_FIRST])
+        )
+        return self._compare(every, last, dropout)
 
     def _compare(self, tokens: Tensor, last: Tensor, dropout: float) -> Seen:
         # All SCAs before all SAFs, and SAF on all tokens: the official order and sizes of dropout's draws.
@@ -298,20 +297,17 @@ class VisualAD(ClipBased):
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars; always through the trained norm, and with dropout."""
         seen = self.look(features["images"], "trained", self.options["dropout"])
-        with torch.autocast(seen.scores.device.type, enabled=False):
-            maps, masks = self.layer_maps(seen.scores), batch.masks.float()
-            abnormal = maps.sigmoid()
-            both = torch.stack([1 - abnormal, abnormal], dim=2)
-            image = F.binary_cross_entropy_with_logits(
-                self.image_scores(maps.sum(dim=1)), batch.labels.float()
-            )
-            of_last = F.cosine_similarity(seen.adapted[:, -1, 0], seen.adapted[:, -1, 1], dim=-1)
-            return {
-                "focal": torch.stack([focal(each, masks) for each in both.unbind(1)]).sum(),
-                "dice": torch.stack([dice(each, masks) for each in abnormal.unbind(1)]).sum(),
-                "image": image,
-                "relation": (of_last + 0.5).clamp(min=0).mean(),
-            }
+        maps, masks = self.layer_maps(seen.scores), batch.masks.float()
+        abnormal = maps.sigmoid()
+        both = torch.stack([1 - abnormal, abnormal], dim=2)
+        image = F.binary_cross_entropy_with_logits(self.image_scores(maps.sum(dim=1)), batch.labels.float())
+        of_last = F.cosine_similarity(seen.adapted[:, -1, 0], seen.adapted[:, -1, 1], dim=-1)
+        return {
+            "focal": torch.stack([focal(each, masks) for each in both.unbind(1)]).sum(),
+            "dice": torch.stack([dice(each, masks) for each in abnormal.unbind(1)]).sum(),
+            "image": image,
+            "relation": (of_last + 0.5).clamp(min=0).mean(),
+        }
 
 
 # --- what is learned ---------------------------------------------------------------------------------

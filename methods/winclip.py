@@ -145,17 +145,16 @@ class WinClip(ClipBased):
         return clip.project(self.model, hidden[:, 0]).float()
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
-        """Compare with the texts in float32, aggregate in float64; also under autocast."""
-        with torch.autocast(features["image"].device.type, enabled=False):
-            text = self.text_features(prompts, features["image"])
-            scores = self.probability(features["image"], text)
-            scales = [
-                self.scale_map(self.probability(features[f"windows{side}"], text), side)
-                for side in self.options["windows"]
-            ]
-            fused = fuse(scales, scores).reshape(-1, 1, *self.grid)
-            enlarged = maps.upsample(fused, self.image_size, align_corners=False)
-            return Prediction(scores, enlarged[:, 0].float())
+        """Compare with the texts in float32, aggregate in float64."""
+        text = self.text_features(prompts, features["image"])
+        scores = self.probability(features["image"], text)
+        scales = [
+            self.scale_map(self.probability(features[f"windows{side}"], text), side)
+            for side in self.options["windows"]
+        ]
+        fused = fuse(scales, scores).reshape(-1, 1, *self.grid)
+        enlarged = maps.upsample(fused, self.image_size, align_corners=False)
+        return Prediction(scores, enlarged[:, 0].float())
 
     def text_features(self, prompts: Sequence[str], like: Tensor) -> Tensor:
         """Return unit text features (B, 2, E), normal first; computed once per prompt."""

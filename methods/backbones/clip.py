@@ -187,17 +187,16 @@ def text_pass(
 @torch.inference_mode(False)
 @torch.no_grad()
 def encode_text(model: open_clip.CLIP, texts: Sequence[str], *, chunk: int = 64) -> Tensor:
-    """Return the un-normalised embeddings (n, E) of sentences, float32 even under autocast.
+    """Return the un-normalised embeddings (n, E) of sentences, float32.
 
     Repeated sentences are encoded once. The result may be kept and used in training.
     """
     unique = list(dict.fromkeys(texts))
     device = model.positional_embedding.device
-    with torch.autocast(device.type, enabled=False):
-        parts = [
-            text_pass(model, trimmed(tokenize(unique[start : start + chunk])).to(device))
-            for start in range(0, len(unique), chunk)
-        ]
+    parts = [
+        text_pass(model, trimmed(tokenize(unique[start : start + chunk])).to(device))
+        for start in range(0, len(unique), chunk)
+    ]
     return torch.cat(parts)[[unique.index(text) for text in texts]]
 
 

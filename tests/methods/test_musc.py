@@ -157,13 +157,6 @@ def test_each_level_and_degree_is_told(features: Features) -> None:
     assert heard[-1] == "comparing 6 images, 4 of 4 (level and degree)"
 
 
-def test_it_is_computed_in_float32_under_autocast(features: Features) -> None:
-    detector = _detector()
-    whole = _judge(detector, features)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(_judge(detector, features).maps, whole.maps)
-
-
 @pytest.mark.parametrize("backbone", ["dinov2", "dino"])
 def test_dinos_are_seen_through_their_norm_and_not_of_unit_length(backbone: str) -> None:
     sizes = dinov2.Variant(64, 3, 2, grid=4, second=backbone == "dinov2")

@@ -114,20 +114,6 @@ def test_maps_are_smoothed_at_full_size_as_scipy_does(build: Build, images: Tens
         np.testing.assert_allclose(got, gaussian_filter(sharp.numpy(), sigma=2.5), atol=1e-5)
 
 
-@torch.no_grad()
-def test_autocast_keeps_answers_in_single_precision(build: Build, images: Tensor) -> None:
-    method = build()
-    exact = method(images, NAMES)
-    features = method.encode(images)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = build()(images, NAMES)
-        same = build().score(features, NAMES)
-    assert rough.scores.dtype == rough.maps.dtype == torch.float32
-    assert (rough.maps - exact.maps).abs().max() < 0.1
-    torch.testing.assert_close(same.scores, exact.scores, atol=2e-5, rtol=0)  # no half precision after encode
-    torch.testing.assert_close(same.maps, exact.maps, atol=2e-5, rtol=0)
-
-
 # Words
 
 
