@@ -9,7 +9,6 @@ for. Several drawings of each stand-in dataset are pooled, so that single images
 one. `--precision auto` goes by the worst that was measured on any device.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +30,7 @@ from bench.run.precision import HARMLESS, MEASURED, METRICS, Drift, read, write
 from bench.run.protocol import MethodRequest
 from bench.store.cells import Cell, CellStore
 from bench.store.digests import DigestCache
+from benchmarks.common import parser_of
 from datasets.images import read_image
 from datasets.samples import Folder
 from methods.backbones import mini
@@ -46,9 +46,7 @@ _MAPS = 6
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     small = [request.key for request in demo_requests() if request.preset]
     parser.add_argument("--methods", nargs="+", default=small, choices=small)
     parser.add_argument("--precision", nargs="+", default=["bfloat16", "float16"], choices=PRECISIONS[1:])

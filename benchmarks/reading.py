@@ -8,7 +8,6 @@ WinCLIP at 240, Tipsomaly at 518 with its own filter. Half of the pictures have 
 Prints Markdown.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,15 +16,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from tabulate import tabulate
 
 from bench.run.machine import cores
 from bench.run.plan import Settings
 from bench.run.reading import Reader
+from benchmarks.common import parser_of, write_dataset
 from datasets.images import read_image
+from datasets.meta import open_dataset
 from datasets.samples import Sample
 from methods.backbones import clip
 from methods.pictures import NetworkInput
@@ -49,16 +48,16 @@ class _Wanted:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--side", type=int, default=1000, help="of the pictures, in pixels")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2, cores()])
     parsed = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="zsad-reading-") as folder:
-        samples = _samples(Path(folder), parsed.images, parsed.side)
+        made = write_dataset(Path(folder), {"part": parsed.images}, (parsed.side, parsed.side))
+        (data,) = open_dataset(made).classes
+        samples = data.samples
         one_by_one = [_reader([wanted]) for wanted in INPUTS.values()]
         together = _reader(list(INPUTS.values()))
         ways: dict[str, Callable[[Sample], object]] = {
@@ -75,23 +74,6 @@ def main() -> None:
 
 def _reader(wanted: Sequence[NetworkInput]) -> Reader:
     return Reader([_Wanted(each) for each in wanted], {each.size for each in wanted}, Settings())  # type: ignore[misc]
-
-
-def _samples(folder: Path, count: int, side: int) -> list[Sample]:
-    rng, samples = np.random.default_rng(0), []
-    for index in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-        smooth = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)).astype(np.int16)
-        noisy = (smooth + rng.integers(-6, 7, smooth.shape)).clip(0, 255).astype(np.uint8)
-        image = folder / f"{index}.png"
-        Image.fromarray(noisy).save(image)
-        mask = folder / f"{index}_mask.png" if index % 2 else None
-        if mask is not None:
-            defect = np.zeros((side, side), np.uint8)
-            defect[side // 4 : side // 3, side // 4 : side // 2] = 255
-            Image.fromarray(defect).save(mask)
-        samples.append(Sample(image.name, image, mask, index % 2, "made"))
-    return samples
 
 
 def _cpu(work: Callable[[Sample], object], samples: Sequence[Sample]) -> float:

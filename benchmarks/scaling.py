@@ -7,18 +7,13 @@ are cores are measured; beyond, the driver's schedule is simulated, with the tes
 the seconds an image measured here. Prints Markdown.
 """
 
-import argparse
-import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from tabulate import tabulate
 
 from bench.run.cost import Rates
@@ -34,6 +29,7 @@ from bench.run.planner import make_plan
 from bench.run.protocol import parse_methods
 from bench.store.cells import CellStore
 from bench.store.digests import sha256
+from benchmarks.common import apart, parser_of, peak_memory, write_dataset
 from datasets.catalog import CATALOG, GROUPS
 from datasets.meta import open_dataset
 from methods.backbones import mini
@@ -43,23 +39,9 @@ MODELS = ("clip:mini", "winclip:mini")
 WORKERS = (1, 2, 4, 8, 16, 32)
 
 
-def make_data(root: Path, classes: int, images: int, *, masks: bool) -> Path:
-    """Write a dataset of small noisy pictures, `images` a class, half of them anomalous."""
-    rng = np.random.default_rng(0)
-    for place in range(classes):
-        for index in range(images):
-            species = ("good", "spot")[index % 2]
-            pixels = rng.integers(60, 120, (40, 56, 3), dtype=np.uint8)
-            mask = np.zeros((40, 56), np.uint8)
-            mask[8:20, 10:30] = 255
-            path = root / f"part{place}/test/{species}/{index:04}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-            if masks and species == "spot":
-                truth = root / f"part{place}/ground_truth/spot/{index:04}_mask.png"
-                truth.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(mask).save(truth)
-    return root
+def classes_of(count: int, images: int = 24) -> dict[str, int]:
+    """Return so many classes with their numbers of images."""
+    return {f"part{place}": images for place in range(count)}
 
 
 def plan_of(root: Path, methods: tuple[str, ...], data: Path, results: Path) -> Plan:
@@ -98,7 +80,7 @@ def on_workers(plan: Plan, root: Path, results: Path, count: int) -> dict[str, f
 
 def workers(root: Path) -> tuple[list[dict[str, Any]], int]:
     """Measure one worker and as many as there are cores, twice each in turn; the better time counts."""
-    data = make_data(root / "workers", 12, 24, masks=True)
+    data = write_dataset(root / "workers", classes_of(12))
     plan = plan_of(root, MODELS, data, root / "none")
     counts = sorted({1, min(2, os.cpu_count() or 1)})
     taken: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
@@ -162,18 +144,12 @@ def _in_order(costs: list[float], count: int) -> float:
     return max(free)
 
 
-def apart(work: Any, *arguments: Any) -> Any:
-    """Run a function in a fresh process, so that its memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
-
-
 def cost(root: Path, methods: tuple[str, ...], data: Path, name: str) -> dict[str, Any]:
     """Return CPU seconds and growth of memory of a run in this process, after one small run before."""
-    small = make_data(root / f"{name}-before", 1, 8, masks=True)
+    small = write_dataset(root / f"{name}-before", classes_of(1, 8))
     execute(plan_of(root, methods, small, root / "none"), CellStore(root / f"{name}-before-runs"), CPU)
     plan = plan_of(root, methods, data, root / "none")
-    before, cpu = _peak(), time.process_time()
+    before, cpu = peak_memory(), time.process_time()
     outcome = execute(plan, CellStore(root / f"{name}-runs"), CPU)
     assert not outcome.failed, outcome.failed
     seconds = time.process_time() - cpu
@@ -182,13 +158,9 @@ def cost(root: Path, methods: tuple[str, ...], data: Path, name: str) -> dict[st
         "images": plan.n_images,
         "CPU s": seconds,
         "ms an image": 1e3 * seconds / plan.n_images,
-        "more memory MiB": _peak() - before,
+        "more memory MiB": peak_memory() - before,
         "the plan's bound MiB": plan.metrics_memory() / 2**20,
     }
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def growth(root: Path) -> dict[str, list[dict[str, Any]]]:
@@ -198,15 +170,15 @@ def growth(root: Path) -> dict[str, list[dict[str, Any]]]:
         rows = []
         for images in (64, 256, 1024):
             name = f"images-{images}-{masks}"
-            data = make_data(root / name, 1, images, masks=masks)
+            data = write_dataset(root / name, classes_of(1, images), masks=masks)
             rows.append({"images a class": images} | apart(cost, root, ("chance",), data, name))
         tables[f"Images, {level} (chance, 224 px)"] = rows
     rows = []
     for classes in (2, 8):
-        data = make_data(root / f"classes-{classes}", classes, 24, masks=True)
+        data = write_dataset(root / f"classes-{classes}", classes_of(classes))
         rows.append({"classes": classes} | apart(cost, root, ("clip:mini",), data, f"classes-{classes}"))
     tables["Classes (clip:mini, 24 images each)"] = rows
-    data = make_data(root / "methods", 2, 24, masks=True)
+    data = write_dataset(root / "methods", classes_of(2))
     rows = []
     for methods in (MODELS[:1], MODELS, ("chance", "oracle", *MODELS)):
         rows.append({"methods": " ".join(methods)} | apart(cost, root, methods, data, f"m{len(methods)}"))
@@ -216,7 +188,7 @@ def growth(root: Path) -> dict[str, list[dict[str, Any]]]:
 
 def estimates(root: Path) -> list[dict[str, Any]]:
     """Compare what past cells foretell of a run three times as large with what it took."""
-    small, large = (make_data(root / f"past-{count}", count, 24, masks=True) for count in (3, 9))
+    small, large = (write_dataset(root / f"past-{count}", classes_of(count)) for count in (3, 9))
     rows = []
     for method in MODELS:
         store, key = CellStore(root / f"past-{method}-runs"), method.partition(":")[0]
@@ -274,9 +246,7 @@ def draw(path: Path, measured: list[dict[str, Any]], rows: list[dict[str, Any]])
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--figure", type=Path, help="draw the workers here")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="zsad-scaling-") as folder:

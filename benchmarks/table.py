@@ -13,20 +13,15 @@ by their number; on a CPU what the host does counts as the device's. Prints Mark
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
 import os
-import platform
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from tabulate import tabulate
@@ -40,6 +35,7 @@ from bench.run.plan import Permissions, Settings
 from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest, parse_methods, setup
 from bench.store.cells import CellStore
+from benchmarks.common import apart, parser_of, peak_memory, processor, write_dataset
 from datasets.catalog import CATALOG, GROUPS
 from datasets.files import sha256_of
 from datasets.meta import open_dataset
@@ -62,38 +58,17 @@ class Setting(NamedTuple):
     workers: int
 
 
-def write_pictures(root: Path, count: int) -> Path:
-    """Write a dataset of one class in MVTec layout: `count` generated pictures, every other one anomalous."""
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (SIDE // 32, SIDE // 32, 3), dtype=np.uint8))
-        picture = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)).copy()
-        kind, mask = ("spot", np.zeros((SIDE, SIDE), np.uint8)) if index % 2 else ("good", None)
-        if mask is not None:
-            mask[SIDE // 4 : SIDE // 2, SIDE // 4 : SIDE // 2] = 255
-            picture[mask > 0] = 250
-        for folder, name, values in (
-            ("test", f"{index:03}.png", picture),
-            ("ground_truth", f"{index:03}_mask.png", mask),
-        ):
-            if values is not None:
-                path = root / "cable" / folder / kind / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(values).save(path)
-    return root
-
-
 def table_images() -> tuple[int, list[str]]:
     """Return how many test images the table's fourteen datasets hold by the catalog, and the titles of those
     whose count it does not know in full.
     """
-    counts = {key: [(each.normal, each.anomalous) for each in CATALOG[key].classes] for key in GROUPS["all"]}
+    counts = {key: [each.counts for each in CATALOG[key].classes] for key in GROUPS["all"]}
     unknown = [CATALOG[key].title for key, pairs in counts.items() if any(None in pair for pair in pairs)]
     return sum(count or 0 for pairs in counts.values() for pair in pairs for count in pair), unknown
 
 
-def estimate(setting: Setting) -> str:
-    """Return the encoder's GFLOP an image and the device's GFLOP a second in a matrix product, as JSON."""
+def estimate(setting: Setting) -> dict[str, float]:
+    """Return the encoder's GFLOP an image and the device's GFLOP a second in a matrix product."""
     device = torch.device(setting.device)
     (request,) = setting.requests
     options, _, files = setup(request, "*")
@@ -115,11 +90,11 @@ def estimate(setting: Setting) -> str:
             _ = matrix @ matrix
             wait(device)
             seconds.append(time.perf_counter() - started)
-    return json.dumps({"gflop": counter.get_total_flops() / 1e9, "rate": 2 * side**3 / min(seconds) / 1e9})
+    return {"gflop": counter.get_total_flops() / 1e9, "rate": 2 * side**3 / min(seconds) / 1e9}
 
 
-def measure(setting: Setting) -> str:
-    """Run the methods on the pictures in one pass; returns seconds an image, in parts and all, as JSON."""
+def measure(setting: Setting) -> dict[str, Any]:
+    """Run the methods on the pictures in one pass; returns seconds an image, in parts and all."""
     device = torch.device(setting.device)
     with tempfile.TemporaryDirectory(prefix="zsad-table-") as results:
         store = CellStore(Path(results))
@@ -155,25 +130,17 @@ def measure(setting: Setting) -> str:
         "device": on_device,
         "metrics": total["metrics"],
     }
-    return json.dumps(
-        {
-            "parts": {part: value / images for part, value in parts.items()},
-            "image": max(seconds - loading, 1e-9) / images,
-            "cpu": cpu / images,
-            "memory": _peak(device),
-        }
-    )
+    return {
+        "parts": {part: value / images for part, value in parts.items()},
+        "image": max(seconds - loading, 1e-9) / images,
+        "cpu": cpu / images,
+        "memory": _peak(device),
+    }
 
 
 def _profiled(device: torch.device) -> Any:
     activities = [torch.profiler.ProfilerActivity.CUDA] if device.type == "cuda" else []
-    return torch.profiler.profile(activities=activities) if activities else _Nothing()
-
-
-class _Nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
+    return torch.profiler.profile(activities=activities) if activities else nullcontext()
 
 
 def _device_seconds(kernels: Any) -> float:
@@ -181,9 +148,8 @@ def _device_seconds(kernels: Any) -> float:
 
 
 def _peak(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    on_gpu = device.type == "cuda"
+    return torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else peak_memory()
 
 
 def row(label: str, measured: Mapping[str, Any], images: int, estimated: Mapping[str, float] | None) -> dict:
@@ -205,12 +171,6 @@ def row(label: str, measured: Mapping[str, Any], images: int, estimated: Mapping
     }
 
 
-def apart(work: Any, setting: Setting) -> dict[str, Any]:
-    """Run `work` in a fresh process, so that memory of other configurations is not counted."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return dict(json.loads(pool.apply(work, (setting,))))
-
-
 def rows_of(setting: Setting, note: str) -> list[dict]:
     """Return one row a method, and one for all of them in one pass."""
     images, _ = table_images()
@@ -225,9 +185,7 @@ def rows_of(setting: Setting, note: str) -> list[dict]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--methods", nargs="+", default=["all"])
     parser.add_argument("--preset", help="of every method that has it, for example mini")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
@@ -243,7 +201,7 @@ def main(words: Sequence[str] | None = None) -> int:
             raise BenchError(f"--images {parsed.images}: at least 2, a normal and an anomalous one")
         with tempfile.TemporaryDirectory(prefix="zsad-table-") as temporary:
             weights = parsed.weights_root or Path(temporary) / "weights"
-            data = write_pictures(Path(temporary) / "pictures", parsed.images)
+            data = write_dataset(Path(temporary) / "pictures", {"cable": parsed.images}, (SIDE, SIDE))
             requests = [
                 MethodRequest(request.key, parsed.preset)
                 if parsed.preset in request.detector.presets
@@ -260,7 +218,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     print(f"{name}, {os.cpu_count()} cores, {parsed.workers} reading threads, torch {torch.__version__};")
     images, unknown = table_images()
     without = f" (not counted: what the catalog does not count of {', '.join(unknown)})" if unknown else ""

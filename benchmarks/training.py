@@ -7,7 +7,6 @@ which is slow (`--scale tiny --source isic` has two images). The first epoch wit
 writes; the later ones only read. Prints Markdown.
 """
 
-import argparse
 import dataclasses
 import tempfile
 import time
@@ -25,6 +24,7 @@ from bench.run.protocol import MethodRequest
 from bench.store.digests import DigestCache
 from bench.study.job import TrainJob, make_job
 from bench.study.train import TrainListener, train
+from benchmarks.common import parser_of
 from datasets.standin import SCALES
 
 
@@ -47,9 +47,7 @@ class Clock(TrainListener):
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--methods", nargs="+", default=["tipsomaly", "vand", "anomalyclip"])
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--source", default="mpdd")

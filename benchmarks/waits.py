@@ -7,16 +7,15 @@ The cells are generated: every class of the paper's fourteen datasets, with as m
 Markdown.
 """
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from tabulate import tabulate
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.common import ROOT, parser_of
+
 VERBS = (
     "--help",
     "list",
@@ -37,9 +36,7 @@ write_grid(Path(sys.argv[1]), tuple(METHODS)[: int(sys.argv[2])], true_size=True
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--methods", type=int, default=5, help="how many, at most 12; default: %(default)s")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="zsad-waits-") as folder:

@@ -1,23 +1,19 @@
 """WinCLIP's cost: our encoder and aggregation beside ones that share nothing, and beside one forward pass.
 
-    python benchmarks/winclip.py                       # true size, untrained weights, about 1.5 GB
-    python benchmarks/winclip.py --backbone mini --image-size 112
+    python -m benchmarks.winclip                       # true size, untrained weights, about 1.5 GB
+    python -m benchmarks.winclip --backbone mini --image-size 112
 
 CPU seconds are the figure to compare on a machine that others use too.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from benchmarks.common import parser_of
 from methods.backbones import blocks, clip
 from methods.fill import filled
 from methods.winclip import WinClip
@@ -67,9 +63,7 @@ def aggregate_plainly(detector: WinClip, scores: Tensor, side: int) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--backbone", default=WinClip.defaults["backbone"])
     parser.add_argument("--image-size", type=int, default=WinClip.defaults["image_size"])
     parser.add_argument("--batch", type=int, default=3)

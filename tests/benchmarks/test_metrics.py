@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers
+from benchmarks import metrics as benchmark
 
 TINY = ["--maps", "3", "--repeats", "1"]
 
@@ -22,7 +22,7 @@ def test_scikit_learn_and_an_official_code_stand_beside_ours(
         "    return {'pixel_auroc': HALF}\n"
     )
     words = [*TINY, "--only", "scikit-learn", "--official", f"x={checkout}", "--driver", f"x={driver}"]
-    assert peers.main(words) == 0
+    assert benchmark.main(words) == 0
     header, _, ours, sklearn, theirs = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in capsys.readouterr().out.splitlines()
@@ -41,16 +41,16 @@ def test_scikit_learn_and_an_official_code_stand_beside_ours(
 def test_what_is_missing_or_fails_is_said_and_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = peers.Peer(peers.PEERS["adeval"].make, ("no_such_package",))
-    monkeypatch.setitem(peers.PEERS, "adeval", absent)
+    absent = benchmark.Peer(benchmark.PEERS["adeval"].make, ("no_such_package",))
+    monkeypatch.setitem(benchmark.PEERS, "adeval", absent)
     driver = tmp_path / "driver.py"
     driver.write_text("def metrics(maps, masks):\n    raise RuntimeError('needs another torch')\n")
     words = [*TINY, "--only", "adeval", "--official", f"x={tmp_path}", "--driver", f"x={driver}"]
-    assert peers.main(words) == 0
+    assert benchmark.main(words) == 0
     told = capsys.readouterr().out
     assert "adeval (not installed: no_such_package)" in told
     assert "x (failed: RuntimeError: needs another torch)" in told
-    assert "| suite, exact |" in told and "| x |" not in told
+    assert "| suite, exact " in told and "| x " not in told
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_what_is_missing_or_fails_is_said_and_left_out(
 def test_what_is_asked_wrongly_is_refused(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert peers.main(words) == 2
+    assert benchmark.main(words) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["torchmetrics", "adeval", "anomalib"])
 def test_peers_that_are_installed_come_close(name: str) -> None:
-    peer = peers.PEERS[name]
-    if absent := peers.missing(peer):
+    peer = benchmark.PEERS[name]
+    if absent := benchmark.missing(peer):
         pytest.skip(f"{', '.join(absent)} not installed: pip install '.[peers]'")
-    maps, masks = peers.generate(3, 0.03)
-    exact = peers.PEERS[peers.EXACT].make()(maps, masks)
+    maps, masks = benchmark.generate(3, 0.03)
+    exact = benchmark.PEERS[benchmark.EXACT].make()(maps, masks)
     for key, value in peer.make()(maps, masks).items():
         assert value == pytest.approx(exact[key], abs=1e-3), key
