@@ -22,6 +22,7 @@ from bench.demo.demo import demo_requests
 from bench.demo.standin import stand_in_folders
 from bench.errors import BenchError
 from bench.run.execute import execute
+from bench.run.grouping import specs_of
 from bench.run.machine import Machine, choose_device
 from bench.run.models import LoadedModel
 from bench.run.plan import Plan, Settings
@@ -152,9 +153,9 @@ def _cells(plan: Plan, root: Path, machine: Machine) -> dict[tuple[str, str], Ce
 def _maps(plan: Plan, machine: Machine) -> list[Prediction]:
     """Return the answers on a few images of each class, a class at a time."""
     answers = []
-    for job in plan.jobs:
-        model = LoadedModel.of(job, machine.device).model
-        for task in job.tasks:
+    for spec in specs_of(plan.tasks):
+        model = LoadedModel.of(spec, machine.device).model
+        for task in (task for task in plan.tasks if task.spec == spec):
             step = max(1, len(task.samples) // _MAPS)
             images = torch.stack([model.preprocess(read_image(it.image)) for it in task.samples[::step]])
             with torch.inference_mode():

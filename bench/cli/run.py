@@ -25,7 +25,7 @@ from bench.run.engines.cells import execute_on
 from bench.run.engines.driver import Engine
 from bench.run.execute import Listener, Outcome, execute
 from bench.run.machine import Machine
-from bench.run.plan import Job, Permissions, Plan, Settings, Task, summary
+from bench.run.plan import ModelSpec, Permissions, Plan, Settings, Task, summary
 from bench.run.planner import make_plan
 from bench.run.precision import slow_here
 from bench.run.record import remetric
@@ -156,7 +156,7 @@ def run_with_progress(
     if not plan.tasks and not plan.lacking:
         return Outcome()
     plain_float32()
-    for precision in sorted({job.precision for job in plan.jobs}):
+    for precision in sorted({task.spec.precision for task in plan.tasks}):
         if slow_here(precision, machine.device.type, torch.cpu.get_capabilities()):
             print(f"note: this CPU has no instructions for {precision}: slower than float32", file=sys.stderr)
     with _Progress(total=plan.n_images) as listener:
@@ -176,9 +176,9 @@ class _Progress(Listener):
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def job(self, job: Job) -> None:
+    def loading(self, spec: ModelSpec) -> None:
         if not on_terminal():
-            print(f"loading {job}", flush=True)
+            print(f"loading {spec}", flush=True)
 
     def task(self, task: Task) -> None:
         self._task = f"{task.cell.dataset}/{task.cell.class_key}"

@@ -3,16 +3,16 @@
 import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from bench.errors import BenchError, reason_of
 from bench.run.collect import collect
-from bench.run.grouping import together
+from bench.run.grouping import fitting, model_bytes, specs_of
 from bench.run.machine import Machine, out_of_memory
 from bench.run.models import Models
 from bench.run.noting import TaskRun
-from bench.run.plan import Job, Plan, Task, Unit
+from bench.run.plan import ModelSpec, Plan, Task, Unit
 from bench.run.record import cell_content
 from bench.store.cells import CellId, CellStore
 from datasets.truth import summarise
@@ -29,7 +29,7 @@ class Outcome:
 class Listener:
     """Is told how a run goes; the base class ignores everything."""
 
-    def job(self, job: Job) -> None:
+    def loading(self, spec: ModelSpec) -> None:
         """A model is about to be loaded."""
 
     def task(self, task: Task) -> None:
@@ -61,7 +61,7 @@ class Worker:
         self._store, self._machine, self._listener = store, machine, listener or Listener()
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._behind: list[tuple[Task, Future[None]]] = []
-        self._models = Models(machine.device, self._listener.job)
+        self._models = Models(machine.device, self._listener.loading)
         self._room = machine.models_room()
 
     def __enter__(self) -> Self:
@@ -80,19 +80,17 @@ class Worker:
         One pass over the class serves as many tasks as have models that fit. Where memory does not suffice
         after all, what failed of it is tried again alone, and so is everything from then on.
         """
-        for jobs in together(unit.jobs, self._room):
-            for job in self._pass(jobs):
+        for specs in fitting(specs_of(unit), model_bytes, self._room):
+            for task in self._pass([task for task in unit if task.spec in specs]):
                 self._room = 0
-                self._models.forget(job)
-                self._pass([job], alone=True)
+                self._models.forget(task.spec)
+                self._pass([task], alone=True)
 
-    def _pass(self, jobs: Sequence[Job], *, alone: bool = False) -> list[Job]:
-        """Compute the jobs' tasks in one pass; returns those for which memory may suffice alone."""
-        self._models.make_room(jobs, self._room)
-        runs: list[TaskRun] = []
-        for job in jobs:
-            loaded = self._models.get(job)
-            runs += [TaskRun(task, job, loaded, loaded.failure) for task in job.tasks]
+    def _pass(self, tasks: Sequence[Task], *, alone: bool = False) -> list[Task]:
+        """Compute tasks in one pass; returns those for which memory may suffice alone."""
+        self._models.make_room([task.spec for task in tasks], self._room)
+        models = [self._models.get(task.spec) for task in tasks]
+        runs = [TaskRun(task, model, model.failure) for task, model in zip(tasks, models, strict=True)]
         if ready := [run for run in runs if run.failure is None]:
             for run in ready:
                 self._listener.task(run.task)
@@ -101,7 +99,7 @@ class Worker:
         again = []
         for run in runs:
             if not alone and out_of_memory(run.failure) and len(self._models) > 1:
-                again.append(replace(run.job, tasks=(run.task,)))
+                again.append(run.task)
             elif run.failure is not None:
                 self._failed(run.task.cell, run.failure)
             else:

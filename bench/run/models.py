@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from bench.run.grouping import model_bytes
 from bench.run.machine import FAILURES
-from bench.run.plan import Job
+from bench.run.plan import ModelSpec
 from methods.base import ZeroShotDetector
 
 
 @dataclass
 class LoadedModel:
-    """A job's model, or why there is none."""
+    """A model, or why there is none."""
 
-    job: Job
+    spec: ModelSpec
     _model: ZeroShotDetector | None
     seconds: float
     failure: BaseException | None = None
@@ -27,16 +27,16 @@ class LoadedModel:
     """Whether its answers were seen not to depend on the batch."""
 
     @classmethod
-    def of(cls, job: Job, device: torch.device) -> Self:
-        """Load the job's model on the device, ready to answer."""
+    def of(cls, spec: ModelSpec, device: torch.device) -> Self:
+        """Load the model on the device, ready to answer."""
         started = time.perf_counter()
         try:
-            detector = job.request.detector
-            model = detector.load(job.files, **job.options).to(device).eval().requires_grad_(False)
-            model.encoder_precision = job.precision
+            detector = spec.request.detector
+            model = detector.load(spec.files, **spec.options).to(device).eval().requires_grad_(False)
+            model.encoder_precision = spec.precision
         except FAILURES as error:
-            return cls(job, None, 0.0, error)
-        return cls(job, model, time.perf_counter() - started)
+            return cls(spec, None, 0.0, error)
+        return cls(spec, model, time.perf_counter() - started)
 
     @property
     def model(self) -> ZeroShotDetector:
@@ -54,7 +54,7 @@ class LoadedModel:
 class Models:
     """Loads models once, and drops those that are not needed where memory is short."""
 
-    def __init__(self, device: torch.device, loading: Callable[[Job], None]) -> None:
+    def __init__(self, device: torch.device, loading: Callable[[ModelSpec], None]) -> None:
         """Load on the device; `loading` is told of each model before it is."""
         self._device, self._loading = device, loading
         self._loaded: list[LoadedModel] = []
@@ -63,36 +63,30 @@ class Models:
         """Return how many are loaded."""
         return sum(each.failure is None for each in self._loaded)
 
-    def make_room(self, wanted: Sequence[Job], memory: int) -> None:
+    def make_room(self, wanted: Sequence[ModelSpec], memory: int) -> None:
         """Drop models that are not wanted unless all fit into so many bytes, of which 0 is none."""
-        jobs = [_alone(job) for job in wanted]
-        here = [each.job for each in self._loaded if each.failure is None]
-        if not memory or model_bytes([*jobs, *here]) > memory:
-            self._loaded = [each for each in self._loaded if each.failure is not None or each.job in jobs]
+        here = [each.spec for each in self._loaded if each.failure is None]
+        if not memory or model_bytes([*wanted, *here]) > memory:
+            self._loaded = [each for each in self._loaded if each.failure is not None or each.spec in wanted]
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def forget(self, job: Job) -> None:
-        """Know nothing of a job's model any more."""
-        self._loaded = [each for each in self._loaded if each.job != _alone(job)]
+    def forget(self, spec: ModelSpec) -> None:
+        """Know nothing of a model any more."""
+        self._loaded = [each for each in self._loaded if each.spec != spec]
 
-    def get(self, job: Job) -> LoadedModel:
-        """Return the job's model, loaded once; it may hold why there is none."""
-        alone = _alone(job)
+    def get(self, spec: ModelSpec) -> LoadedModel:
+        """Return the model, loaded once; it may hold why there is none."""
         for each in self._loaded:
-            if each.job == alone:
+            if each.spec == spec:
                 return each
-        self._loading(job)
-        loaded = LoadedModel.of(alone, self._device)
+        self._loading(spec)
+        loaded = LoadedModel.of(spec, self._device)
         if loaded.failure is None:
             with suppress(*FAILURES):  # it would only have saved memory
                 _share_weights(loaded.model, [each.model for each in self._loaded if each.failure is None])
         self._loaded.append(loaded)
         return loaded
-
-
-def _alone(job: Job) -> Job:
-    return replace(job, tasks=())
 
 
 def _share_weights(model: ZeroShotDetector, others: Iterable[ZeroShotDetector]) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.run.models import LoadedModel
-from bench.run.plan import Job, Task
+from bench.run.plan import Task
 from bench.run.reading import NATIVE, Shown
 from bench.store.maps import MapsToKeep
 from bench.store.provenance import provenance
@@ -23,7 +23,6 @@ class TaskRun:
     """One task of a pass: its model, and what has come of it so far."""
 
     task: Task
-    job: Job
     loaded: LoadedModel
     failure: BaseException | None = None
     """Why it has dropped out."""

@@ -7,13 +7,12 @@ print it (`--dry-run`). `bench.run.planner` makes it.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import metrics
 from bench.errors import BenchError
-from bench.run.grouping import bounded, by_class, metrics_bytes, together
+from bench.run.grouping import by_class, fitting, metrics_bytes, model_bytes, specs_of
 from bench.run.protocol import MethodRequest
 from bench.store.cells import CellId
 from bench.store.maps import largest_size
@@ -63,11 +62,29 @@ class Permissions:
 
 
 @dataclass(frozen=True)
+class ModelSpec:
+    """What a model is loaded from; tasks with equal ones share it."""
+
+    request: MethodRequest
+    source: Source | None
+    options: Mapping[str, Any]
+    files: Mapping[str, Path]
+    precision: str = "float32"
+    """What its image encoder runs in."""
+
+    def __str__(self) -> str:
+        """Return a name for people."""
+        trained = f" (trained on {self.source})" if self.source else ""
+        lowered = f", encoder in {self.precision}" if self.precision != "float32" else ""
+        return f"{self.request.word}{trained}{lowered}"
+
+
+@dataclass(frozen=True)
 class Task:
     """One cell to compute."""
 
     cell: CellId
-    request: MethodRequest
+    spec: ModelSpec
     folder: Folder
     data: ClassData
     marks: tuple[Mark, ...]
@@ -90,39 +107,8 @@ class Task:
         return tuple(everything[index * len(everything) // limit] for index in range(limit))
 
 
-@dataclass(frozen=True)
-class Job:
-    """The tasks that share one loaded model."""
-
-    request: MethodRequest
-    source: Source | None
-    options: Mapping[str, Any]
-    files: Mapping[str, Path]
-    tasks: tuple[Task, ...]
-    precision: str = "float32"
-    """What its image encoder runs in."""
-
-    def with_task(self, task: Task) -> "Job":
-        """Return the job with one more task."""
-        return replace(self, tasks=(*self.tasks, task))
-
-    def __str__(self) -> str:
-        """Return a name for people."""
-        trained = f" (trained on {self.source})" if self.source else ""
-        lowered = f", encoder in {self.precision}" if self.precision != "float32" else ""
-        return f"{self.request.word}{trained}{lowered}"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a worker takes at a time: tasks on one class, each in the job whose model it needs."""
-
-    jobs: tuple[Job, ...]
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The cells to compute."""
-        return tuple(task for job in self.jobs for task in job.tasks)
+Unit = tuple[Task, ...]
+"""What a worker takes at a time: tasks on one class."""
 
 
 @dataclass(frozen=True)
@@ -138,18 +124,14 @@ class Refusal:
 class Plan:
     """What a run will do. `done` are the wanted cells that are here already."""
 
-    jobs: tuple[Job, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    """The cells to compute; those of one model follow each other."""
     done: tuple[CellId, ...] = ()
     refused: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = ()
     lacking: tuple[tuple[CellId, Mapping[str, Any]], ...] = ()
     """Finished cells and what they are to say besides: `facts` that an earlier version of the suite did not
     store, or that their class is `gone` from the dataset."""
-
-    @cached_property
-    def tasks(self) -> tuple[Task, ...]:
-        """All cells to compute, in order."""
-        return tuple(task for job in self.jobs for task in job.tasks)
 
     def units(
         self, metrics_memory: int = METRICS_MEMORY, models_memory: int | None = None
@@ -161,10 +143,10 @@ class Plan:
         classes before the next ones.
         """
         return tuple(
-            Unit(jobs)
-            for fitting in together(self.jobs, models_memory)
-            for of_class in by_class(fitting)
-            for jobs in bounded(of_class, metrics_memory)
+            unit
+            for specs in fitting(specs_of(self.tasks), model_bytes, models_memory)
+            for of_class in by_class(task for task in self.tasks if task.spec in specs)
+            for unit in fitting(of_class, metrics_bytes, metrics_memory)
         )
 
     @property
@@ -183,8 +165,8 @@ class Plan:
         `most` is the bound of a unit, as given to `units`.
         """
         units: list[int] = []
-        for of_class in by_class(self.jobs):
-            needs = [metrics_bytes(job, task) for job in of_class for task in job.tasks]
+        for of_class in by_class(self.tasks):
+            needs = [metrics_bytes([task]) for task in of_class]
             whole, largest = sum(needs), max(needs, default=0)
             # A class that is split may be computed and collected at once.
             units += [whole] if whole <= most else 2 * [max(most, largest)] if len(needs) > 1 else needs
@@ -193,18 +175,16 @@ class Plan:
     def maps_size(self) -> int:
         """Return the bytes that kept maps will take at most."""
         return sum(
-            largest_size(len(task.samples), int(job.options["image_size"]))
-            for job in self.jobs
-            for task in job.tasks
+            largest_size(len(task.samples), int(task.spec.options["image_size"]))
+            for task in self.tasks
             if task.save_maps
         )
 
     def judge_flops(self) -> float:
         """Return the floating-point operations of comparing images of a class with each other, at least."""
         return sum(
-            job.request.detector.judge_flops(job.options, len(task.samples))
-            for job in self.jobs
-            for task in job.tasks
+            task.spec.request.detector.judge_flops(task.spec.options, len(task.samples))
+            for task in self.tasks
         )
 
     def shard(self, index: int, count: int) -> "Plan":
@@ -216,23 +196,19 @@ class Plan:
             raise BenchError(f"--shard {index}/{count}: the first number goes from 1 to {count}")
         classes = sorted({(cell.dataset, cell.class_key) for cell in self.wanted})
         mine = classes[index - 1 :: count]
-        jobs = tuple(
-            replace(job, tasks=tasks)
-            for job in self.jobs
-            if (tasks := tuple(t for t in job.tasks if (t.cell.dataset, t.cell.class_key) in mine))
-        )
+        tasks = tuple(task for task in self.tasks if (task.cell.dataset, task.cell.class_key) in mine)
         done = tuple(cell for cell in self.done if (cell.dataset, cell.class_key) in mine)
-        return replace(self, jobs=jobs, done=done)
+        return replace(self, tasks=tasks, done=done)
 
 
 def summary(plan: Plan, metrics_memory: int = METRICS_MEMORY) -> str:
     """Return the plan as a few lines for people; `metrics_memory` as for `Plan.units`."""
-    by_job = Counter(str(job) for job in plan.jobs for _ in job.tasks)
+    by_model = Counter(str(task.spec) for task in plan.tasks)
     lines = [
         f"{len(plan.wanted)} cells wanted, {len(plan.done)} here already, {len(plan.tasks)} to compute"
         f" ({plan.n_images:,} images)"
     ]
-    lines += [f"  {count:4} cells  {job}" for job, count in by_job.items()]
+    lines += [f"  {count:4} cells  {model}" for model, count in by_model.items()]
     if plan.tasks:
         lines.append(
             f"  metrics need at most {plan.metrics_memory(metrics_memory) / 2**20:,.0f} MiB beside the model"

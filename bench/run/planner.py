@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.run import precision
 from bench.run.library import Digest, Library
-from bench.run.plan import Job, Permissions, Plan, Refusal, Settings, Task
+from bench.run.plan import ModelSpec, Permissions, Plan, Refusal, Settings, Task
 from bench.run.protocol import MethodRequest, chosen_source, protocol_source
 from bench.store.cells import CellId, CellStore, identify
 from bench.store.digests import warm
@@ -78,12 +78,12 @@ class _Planner:
     lacking: list[tuple[CellId, Mapping[str, Any]]] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     related: list[str] = field(default_factory=list)
-    _jobs: dict[str, Job] = field(default_factory=dict)
+    _tasks: dict[str, list[Task]] = field(default_factory=dict)
     _fingerprints: dict[tuple[Path, str, str], str] = field(default_factory=dict)
 
     def plan(self, warnings: tuple[str, ...]) -> Plan:
         return Plan(
-            tuple(self._jobs.values()),
+            tuple(task for of_model in self._tasks.values() for task in of_model),
             tuple(self.done),
             tuple(self.refused),
             warnings,
@@ -97,11 +97,7 @@ class _Planner:
         options = request.options(target, source)
         settings = self._settings(request)
         marks = _folder_marks(folder, target, settings, self.allow)
-        if request.detector.privileged:
-            marks.append(Mark.PRIVILEGED)
         seen = source is not None and target in source.datasets
-        if source and target in (request.rules.selected_on or {}).get(str(source), ()):
-            marks.append(Mark.SELECTED)
         if seen and not self.allow.seen:
             raise _seen(f"its weights were trained on {source}, which includes {target}")
         for why in relations(source.datasets if source else (), target):
@@ -113,18 +109,23 @@ class _Planner:
             seen = True
             if not self.allow.seen:
                 raise _seen(f"its weights were trained on {share:.0%} of these very images (as {source})")
-        if seen:
-            marks.append(Mark.SEEN)
-        if found.untrained:
-            marks.append(Mark.UNTRAINED)
+        holds = {
+            Mark.PRIVILEGED: request.detector.privileged,
+            Mark.SELECTED: target in (request.rules.selected_on or {}).get(str(source), ()),
+            Mark.SEEN: seen,
+            Mark.UNTRAINED: found.untrained,
+        }
+        marks += [mark for mark, does in holds.items() if does]
         own_file = registry.file_digest(request.key)
-        job_key = repr((request, source, sorted(options.items()), sorted(found.digests.items())))
+        spec = ModelSpec(request, source, options, found.files, settings.precision)
+        of_model = self._tasks.setdefault(repr((spec, sorted(found.digests.items()))), [])
         facts = {
             "target": target,
             "protocol_source": source is None or (own is not None and source.datasets == own.datasets),
             "setting": _setting(request.detector),
         }
-        self._note_gone(request.key, str(source) if source else None, folder)
+        trained_on = str(source) if source else None
+        self._note_gone(request.key, trained_on, folder)
         for data in folder.classes:
             try:
                 fingerprint = self._fingerprint(folder, data)
@@ -145,7 +146,7 @@ class _Planner:
                     **({"method_file": own_file} if own_file else {}),
                 }
             )
-            cell = CellId(request.key, str(source) if source else None, folder.key, data.key, config)
+            cell = CellId(request.key, trained_on, folder.key, data.key, config)
             finished = None if self.force else self.store.read(cell)
             kept = not self.keeps_maps(folder, data) or are_kept(self.store.maps_path(cell), finished)
             if finished is not None and kept:
@@ -157,13 +158,10 @@ class _Planner:
             of_class = (*marks, Mark.OVERLAP) if overlap[data.key] and not seen else tuple(marks)
             self._note_other_precision(request, cell, settings.precision)
             task = Task(
-                cell, request, folder, data, of_class, settings, facts, overlap[data.key],
+                cell, spec, folder, data, of_class, settings, facts, overlap[data.key],
                 save_maps=self.keeps_maps(folder, data), here=finished is not None,
             )  # fmt: skip
-            job = self._jobs.get(job_key) or Job(
-                request, source, options, found.files, (), settings.precision
-            )
-            self._jobs[job_key] = job.with_task(task)
+            of_model.append(task)
 
     def _settings(self, request: MethodRequest) -> Settings:
         asked = self.settings.precision

@@ -46,8 +46,8 @@ def cell_content(run: TaskRun, machine: Machine) -> dict[str, Any]:
     return {
         "method": cell.method,
         "preset": column_label(task),
-        "title": task.request.rules.title or task.request.detector.title,
-        "titled_preset": task.request.rules.title is not None,
+        "title": task.spec.request.rules.title or task.spec.request.detector.title,
+        "titled_preset": task.spec.request.rules.title is not None,
         "source": cell.source,
         "dataset": cell.dataset,
         "dataset_title": folder.title,
@@ -78,8 +78,8 @@ def cell_content(run: TaskRun, machine: Machine) -> dict[str, Any]:
         },
         "provenance": {
             **run.provenance,
-            "weights": {role: path.name for role, path in run.job.files.items()},
-            **({"drift": drift} if (drift := drift_of(cell.method, run.job.precision)) else {}),
+            "weights": {role: path.name for role, path in task.spec.files.items()},
+            **({"drift": drift} if (drift := drift_of(cell.method, task.spec.precision)) else {}),
         },
     }
 
@@ -88,7 +88,7 @@ def column_label(task: Task) -> str | None:
     """Return the column the cell belongs to beside the method's own: its variant and unusual settings."""
     settings = task.settings
     parts = [
-        task.request.variant,
+        task.spec.request.variant,
         "native masks" if settings.masks == "native" else None,
         f"masks > {settings.mask_threshold}" if settings.mask_threshold else None,
         "streaming" if settings.metrics_mode == "streaming" else None,

@@ -59,7 +59,7 @@ class CrossPlan:
         empty = Plan(warnings=plans[0].warnings if plans else ())
         return replace(
             empty,
-            jobs=tuple(job for plan in plans for job in plan.jobs),
+            tasks=tuple(task for plan in plans for task in plan.tasks),
             done=tuple(cell for plan in plans for cell in plan.done),
             refused=tuple(refusal for plan in plans for refusal in plan.refused),
         )

@@ -104,9 +104,9 @@ def test_the_prompt_is_in_its_own_classes_key(plan_with: Callable[..., Plan]) ->
 
 def test_every_weight_file_is_in_the_cells_key(plan_with: Callable[..., Plan]) -> None:
     plan = plan_with()
-    (job,) = plan.jobs
-    assert set(job.files) == {"vision", "learned"}
-    for file in job.files.values():
+    files = plan.tasks[0].spec.files
+    assert set(files) == {"vision", "learned"}
+    for file in files.values():
 
         def digest(path: Path, changed: Path = file) -> str:
             return "f" * 64 if path == changed else sha256(path)

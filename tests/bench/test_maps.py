@@ -250,7 +250,7 @@ def test_a_run_keeps_every_map_under_the_same_key(known: None, plan_for: Planner
         cell = store.read(task.cell)
         assert cell is not None
         kept = KeptMaps(store.maps_path(task.cell), cell)
-        model = find("chance").load({}, **plan.jobs[0].options)
+        model = find("chance").load({}, **task.spec.options)
         for sample in task.samples:
             whole = maps_of(model.preprocess(Image.open(sample.image).convert("RGB"))[None]).maps[0]
             assert np.abs(kept.read(sample.name) - whole.numpy()).max() < np.ptp(whole.numpy()) / 4000

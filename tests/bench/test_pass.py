@@ -18,7 +18,7 @@ from bench.run import reading
 from bench.run.execute import Listener, Worker, execute
 from bench.run.features import FeatureCache
 from bench.run.machine import Machine
-from bench.run.plan import Job, Plan, Task
+from bench.run.plan import ModelSpec, Plan, Task
 from bench.run.planner import make_plan
 from bench.run.protocol import parse_methods
 from bench.store.cells import CellStore
@@ -203,7 +203,7 @@ def test_sources_of_one_method_are_scored_on_one_encoding(
         for source in ("mvtec", "visa")
     )
     sizes = sizes_encoded(monkeypatch)
-    both = dataclasses.replace(first, jobs=(*first.jobs, *second.jobs))
+    both = dataclasses.replace(first, tasks=(*first.tasks, *second.tasks))
     assert len(execute(both, store, Machine()).finished) == 4
     assert sum(sizes) == 16 + 4
 
@@ -352,12 +352,12 @@ def test_a_method_may_make_its_input_in_its_own_way(
 
 
 def loads(plan: Plan, machine: Machine, root: Path) -> tuple[list[str], int]:
-    """Return which jobs were loaded, in order, and the most tasks that any cell was computed with."""
+    """Return which models were loaded, in order, and the most tasks that any cell was computed with."""
     loaded: list[str] = []
 
     class Ear(Listener):
-        def job(self, job: Job) -> None:
-            loaded.append(str(job))
+        def loading(self, spec: ModelSpec) -> None:
+            loaded.append(str(spec))
 
     assert not execute(plan, CellStore(root), machine, Ear()).failed
     return loaded, max(cell["timing"]["together"] for cell in CellStore(root))
@@ -368,7 +368,7 @@ def test_models_that_do_not_fit_together_take_the_classes_one_after_the_other(
 ) -> None:
     made = plan("vand:mini", "tipsomaly:mini", "anomalyclip:mini")
     everything = sum(
-        path.stat().st_size for path in {path for job in made.jobs for path in job.files.values()}
+        path.stat().st_size for path in {path for task in made.tasks for path in task.spec.files.values()}
     )
     for name, room, together in (("all", 2 * everything, 3), ("two", 2 * everything - 2, 2), ("one", 0, 1)):
         loaded, most = loads(made, Machine(models=room), tmp_path / name)
@@ -435,7 +435,7 @@ def test_metrics_side_by_side_are_bounded_and_the_plan_tells_it(plan: Callable[.
     made = plan("chance", "oracle", "vand:mini")
     chance, vand = memory_estimate(8 * 224**2), memory_estimate(8 * 140**2)
     assert made.metrics_memory() == 2 * (2 * chance + vand)
-    assert [len(unit.tasks) for unit in made.units()] == [3, 3]
+    assert [len(unit) for unit in made.units()] == [3, 3]
     for most, sizes in (
         (2 * chance + vand, [3, 3]),
         (2 * chance + vand - 1, [2, 1, 2, 1]),
@@ -443,8 +443,8 @@ def test_metrics_side_by_side_are_bounded_and_the_plan_tells_it(plan: Callable[.
         (0, [1, 1, 1] * 2),
     ):
         units = made.units(most)
-        assert [len(unit.tasks) for unit in units] == sizes
-        needs = [sum(vand if task.cell.method == "vand" else chance for task in unit.tasks) for unit in units]
+        assert [len(unit) for unit in units] == sizes
+        needs = [sum(vand if task.cell.method == "vand" else chance for task in unit) for unit in units]
         assert made.metrics_memory(most) >= max(map(sum, itertools.pairwise(needs)))
 
 
@@ -454,7 +454,7 @@ def test_units_are_values_and_no_shard_splits_one(plan: Callable[..., Plan], tmp
         for unit in pickle.loads(pickle.dumps(made.units())):
             worker.run(unit)
     assert len(worker.outcome.finished) == 4
-    parts = [[len(unit.tasks) for unit in made.shard(i, 2).units()] for i in (1, 2)]
+    parts = [[len(unit) for unit in made.shard(i, 2).units()] for i in (1, 2)]
     assert parts == [[2], [2]]
 
 

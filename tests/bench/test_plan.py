@@ -28,9 +28,8 @@ def uneven(tmp_path: Path) -> Path:
 def test_metrics_memory_is_that_of_the_two_largest_classes(plan_for: Planner, uneven: Path) -> None:
     plan = plan_for("chance", folder=uneven)
     assert plan.metrics_memory() == memory_estimate(8 * PIXELS) + memory_estimate(12 * PIXELS)
-    first, *_ = plan.jobs
-    alone = dataclasses.replace(plan, jobs=(dataclasses.replace(first, tasks=first.tasks[:1]),))
-    assert alone.metrics_memory() == memory_estimate(len(first.tasks[0].samples) * PIXELS)
+    alone = dataclasses.replace(plan, tasks=plan.tasks[:1])
+    assert alone.metrics_memory() == memory_estimate(len(plan.tasks[0].samples) * PIXELS)
     assert Plan().metrics_memory() == 0
 
 

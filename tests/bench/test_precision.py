@@ -105,11 +105,8 @@ def test_the_key_has_what_was_chosen(plan_for: Planner, known: Callable[..., Non
     assert on_cuda == keys(precision="bfloat16", device="cuda") == keys(precision="bfloat16")
     assert len({*on_cuda, *usual, *keys(precision="float16")}) == 3 * len(usual)
     plan = plan_for("chance", "oracle", precision="auto", device="cuda")
-    assert [(job.request.key, job.precision) for job in plan.jobs] == [
-        ("chance", "bfloat16"),
-        ("oracle", "float32"),
-    ]
-    assert {task.settings.precision for task in plan.jobs[0].tasks} == {"bfloat16"}
+    chosen = {(task.cell.method, task.spec.precision, task.settings.precision) for task in plan.tasks}
+    assert chosen == {("chance", "bfloat16", "bfloat16"), ("oracle", "float32", "float32")}
     (refusal,) = plan_for("chance", precision="tf32").refused
     assert "only CUDA" in refusal.reason
 

@@ -9,8 +9,9 @@ from bench.run.engines.driver import Engine
 from bench.run.engines.remote import Link, RefusedError, Site
 from bench.run.engines.schedule import Item
 from bench.run.execute import Listener, Outcome, Worker, complete_cells
+from bench.run.grouping import specs_of
 from bench.run.machine import Machine
-from bench.run.plan import Job, Plan, Task, Unit
+from bench.run.plan import Plan, Task, Unit
 from bench.store.cells import CellId, CellStore
 from methods import registry
 
@@ -44,9 +45,9 @@ def items_of(units: tuple[Unit, ...], rates: Rates, device: str) -> list[Item]:
     return [
         Item(
             index,
-            [task.cell.key for task in unit.tasks],
-            sum(rates.weight(task, device) for task in unit.tasks),
-            tuple(repr(replace(job, tasks=())) for job in unit.jobs),
+            [task.cell.key for task in unit],
+            sum(rates.weight(task, device) for task in unit),
+            tuple(map(repr, specs_of(unit))),
         )
         for index, unit in enumerate(units)
     ]
@@ -97,21 +98,20 @@ class CellPerformer:
 
     def run(self, index: int, keys: frozenset[str]) -> None:
         """Compute those cells of a unit; raises `RefusedError` where files differ from the plan's."""
-        unit = only(self._units[index], keys)
-        for job in unit.jobs:
-            for task in job.tasks:
-                self._compare(job, task)
+        unit = tuple(task for task in self._units[index] if task.cell.key in keys)
+        for task in unit:
+            self._compare(task)
         self._worker.run(unit)
 
     def settle(self) -> None:
         """Have all cells so far written."""
         self._worker.settle()
 
-    def _compare(self, job: Job, task: Task) -> None:
-        config = task.cell.config
-        self._site.compare((path, config["weights"][role]) for role, path in job.files.items())
-        if registry.file_digest(job.request.key) != config.get("method_file"):
-            raise RefusedError(f"the method {job.request.key} is another file than the one planned with")
+    def _compare(self, task: Task) -> None:
+        config, method = task.cell.config, task.cell.method
+        self._site.compare((path, config["weights"][role]) for role, path in task.spec.files.items())
+        if registry.file_digest(method) != config.get("method_file"):
+            raise RefusedError(f"the method {method} is another file than the one planned with")
         try:
             same = task.data.fingerprint(self._site.digest) == config["data"]
         except OSError as error:
@@ -120,14 +120,6 @@ class CellPerformer:
             raise RefusedError(
                 f"files of {task.cell.class_key} in {task.folder.root} are not those planned with"
             )
-
-
-def only(unit: Unit, keys: frozenset[str]) -> Unit:
-    """Return the part of a unit whose cells have these keys."""
-    jobs = (
-        replace(job, tasks=tuple(task for task in job.tasks if task.cell.key in keys)) for job in unit.jobs
-    )
-    return replace(unit, jobs=tuple(job for job in jobs if job.tasks))
 
 
 class _Relay(Listener):
