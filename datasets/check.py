@@ -96,7 +96,6 @@ def check(
     Open it with `missing_ok=True` to have absent files in the report instead of an error. `digest` gives a
     file's SHA-256 in hexadecimal; `progress` is wrapped around the samples, for example `tqdm`.
     """
-    samples = [sample for data in folder.classes for sample in data.samples]
     report = CheckReport(folder, deep, folder.counts(), _name_lists(folder))
     for kind, notes in (("missing", folder.missing), ("note", folder.warnings)):
         for note in notes:
@@ -104,20 +103,20 @@ def check(
     if not deep:
         return report
     digests: dict[Path, str] = {}
-    for sample in progress(samples):
+    for sample in progress(folder.samples):
         _check_sample(sample, report, digest, digests)
-    _compare_files(samples, report, digests)
+    _compare_files(report, digests)
     for data in folder.classes:
         if all(path in digests for path in data.files):
             report.fingerprints[data.key] = data.fingerprint(digests.__getitem__)
     return report
 
 
-def _compare_files(samples: Iterable[Sample], report: CheckReport, digests: dict[Path, str]) -> None:
+def _compare_files(report: CheckReport, digests: dict[Path, str]) -> None:
     """Note images that are equal byte for byte, and masks that different images share."""
     by_image: dict[str, list[Sample]] = {}
     by_mask: dict[str, list[Sample]] = {}
-    for sample in samples:
+    for sample in report.folder.samples:
         for path, same in ((sample.image, by_image), (sample.mask, by_mask)):
             if path in digests:
                 same.setdefault(digests[path], []).append(sample)
@@ -151,7 +150,7 @@ def _check_sample(
         return
     try:
         if sample.mask is not None and all(path in digests for path in sample.mask_files):
-            for remark in read_truth(sample).remarks:
+            for remark in read_truth(sample)[1]:
                 report.note(remark.kind, remark.detail)
     except FileNotFoundError:
         return
@@ -163,7 +162,7 @@ def _name_lists(folder: Folder) -> tuple[NameList, ...]:
     """Compare with the lists that name files as this folder does; a re-arranged tree has none."""
     if folder.entry is None or folder.standin or folder.split != "test":
         return ()
-    samples = [sample for data in folder.classes for sample in data.samples]
+    samples = folder.samples
     masks = [sample.mask.relative_to(folder.root).as_posix() for sample in samples if sample.mask]
     names = {
         "images": [sample.name for sample in samples],

@@ -10,7 +10,6 @@ Read are, for each class folder (or the folder itself, if it is one class):
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.files import (
@@ -81,14 +80,6 @@ _FOREIGN = (
 """Layouts that are not read: what their names match (lower case, folders end in /), and what to rename."""
 
 
-@dataclass
-class Layout:
-    """What a tree of folders says: records, and what lies there and is not used."""
-
-    splits: Splits = field(default_factory=lambda: {"train": {}, "test": {}})
-    warnings: list[str] = field(default_factory=list)
-
-
 def class_folders(root: Path) -> list[Path]:
     """Return the folders in `root` that hold species; [root] if it is one itself."""
     if _home(root):
@@ -96,25 +87,30 @@ def class_folders(root: Path) -> list[Path]:
     return [it for it in subfolders(root) if not _NO_SPECIES.fullmatch(it.name) and _home(it)]
 
 
-def read_layout(root: Path) -> Layout:
+def read_layout(root: Path) -> tuple[Splits, list[str]]:
     """Read a tree; species called as normal ones are normal, all others anomalous.
 
     A class without any masks is read without. If `root` is itself one class, that class is called as it.
+
+    Returns:
+        The splits, and what lies there and is not used.
 
     Raises:
         ValueError: A mask has no image, an image no mask beside others that have one, pairing by name is
             ambiguous, or all pictures of a species are there twice.
     """
-    layout, used = Layout(), set()
+    splits: Splits = {"train": {}, "test": {}}
+    warnings: list[str] = []
+    used = set()
     for folder in class_folders(root):
         home = _home(folder) or folder
-        found = {"test": _read_split(folder, home, layout.warnings)}
+        found = {"test": _read_split(folder, home, warnings)}
         train = child(folder, "train") if home != folder else None
         found["train"] = [
             (image, species, None) for species in _species(train) for image in images_in(species)
         ]
         for split, samples in found.items():
-            layout.splits[split][folder.name] = [
+            splits[split][folder.name] = [
                 Record(
                     img_path=image.relative_to(root).as_posix(),
                     mask_path=mask.relative_to(root).as_posix() if mask else "",
@@ -125,8 +121,7 @@ def read_layout(root: Path) -> Layout:
                 for image, species, mask in samples
             ]
             used |= {path for image, _, mask in samples for path in (image, mask) if path}
-    layout.warnings += _unused(root, used)
-    return layout
+    return splits, [*warnings, *_unused(root, used)]
 
 
 def explain(root: Path) -> str:

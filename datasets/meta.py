@@ -114,11 +114,9 @@ def open_dataset(
 
 def _read(place: Place) -> tuple[Splits, list[str]]:
     if (place.root / META).is_file():
-        splits, warnings = read_meta(place.root / META)
-        return splits, list(warnings)
+        return read_meta(place.root / META)
     if class_folders(place.root):
-        layout = read_layout(place.root)
-        return layout.splits, layout.warnings
+        return read_layout(place.root)
     entry = place.entry or _named_as(place.root)
     raise ValueError(
         f"{place.root}: not a dataset as it is: {explain(place.root)}. A download is made a dataset with: "

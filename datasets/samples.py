@@ -48,11 +48,6 @@ class ClassData:
     """Why pixel metrics do not apply; None if they do."""
 
     @property
-    def has_image_level(self) -> bool:
-        """Whether image metrics apply."""
-        return self.no_image_level is None
-
-    @property
     def has_pixel_level(self) -> bool:
         """Whether pixel metrics apply."""
         return self.no_pixel_level is None
@@ -112,6 +107,11 @@ class Folder:
     missing: tuple[str, ...]
     """Absent files that the folder's meta.json names; their samples are left out."""
     warnings: tuple[str, ...]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Those of all classes."""
+        return [sample for data in self.classes for sample in data.samples]
 
     def counts(self) -> tuple[ClassCount, ...]:
         """Return found and expected numbers of test images per class, absent classes included."""

@@ -29,7 +29,7 @@ Splits = dict[str, dict[str, list[Record]]]
 """`train` and `test` -> class -> records in the file's order."""
 
 
-def read_meta(path: Path) -> tuple[Splits, tuple[str, ...]]:
+def read_meta(path: Path) -> tuple[Splits, list[str]]:
     """Read a `meta.json`, also with the oddities of the files in circulation.
 
     `Train`/`Test` in any case, an absent or empty `train`, absent or null `mask_path` and `specie_name`
@@ -50,7 +50,7 @@ def read_meta(path: Path) -> tuple[Splits, tuple[str, ...]]:
         raise ValueError(f"{path}: not valid JSON in UTF-8 ({error}); write it anew") from None
     splits: Splits = {}
     warnings = []
-    for name, classes in _object(content, f"{path}: the whole file").items():
+    for name, classes in _checked(content, dict, f"{path}: the whole file").items():
         split = name.lower()
         if split not in ("train", "test"):
             warnings.append(f"{path}: key {name!r} is neither train nor test: left out")
@@ -60,14 +60,14 @@ def read_meta(path: Path) -> tuple[Splits, tuple[str, ...]]:
         splits[split] = {
             cls: [
                 _record(sample, cls, f"{path}: {name}[{cls!r}][{index}]")
-                for index, sample in enumerate(_list(samples, f"{path}: {name}[{cls!r}]"))
+                for index, sample in enumerate(_checked(samples, list, f"{path}: {name}[{cls!r}]"))
             ]
-            for cls, samples in _object(classes, f"{path}: {name!r}").items()
+            for cls, samples in _checked(classes, dict, f"{path}: {name!r}").items()
         }
     if "test" not in splits:
         raise ValueError(f"{path}: has no key 'test'; the test images go there, class by class")
     splits.setdefault("train", {})
-    return splits, tuple(warnings)
+    return splits, warnings
 
 
 def write_meta(path: Path, splits: Splits) -> None:
@@ -99,20 +99,15 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} is {_kind(value)}; it must be an object {{...}}")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where} is {_kind(value)}; it must be a list of samples [...]")
+def _checked(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind):
+        wanted = "an object {...}" if kind is dict else "a list of samples [...]"
+        raise ValueError(f"{where} is {_kind(value)}; it must be {wanted}")
     return value
 
 
 def _record(value: Any, cls: str, where: str) -> Record:
-    sample = _object(value, where)
+    sample = _checked(value, dict, where)
     image = sample.get("img_path")
     if not isinstance(image, str) or not image:
         raise ValueError(f"{where}: 'img_path' is {_kind(image)}; write the image's path as a string")

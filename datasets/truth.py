@@ -41,13 +41,8 @@ class Remark:
     """The file, and what was measured."""
 
 
-@dataclass(frozen=True)
-class Truth:
-    """A mask as evaluated, and what is odd about it."""
-
-    mask: NDArray[np.uint8]
-    """0 and 1, (H, W), as `datasets.images.read_mask` returns it."""
-    remarks: tuple[Remark, ...]
+Truth = tuple[NDArray[np.uint8], list[Remark]]
+"""A mask as evaluated, 0 and 1, (H, W), as `datasets.images.read_mask` returns it; what is odd about it."""
 
 
 def read_truth(sample: Sample, threshold: int = 0) -> Truth:
@@ -60,8 +55,8 @@ def read_truth(sample: Sample, threshold: int = 0) -> Truth:
         raise ValueError(f"{sample.name}: has no mask")
     name = escaped_name("/".join(sample.mask.parts[-2:]))
     parts = [_read_part(path, sample.image, threshold) for path in sample.mask_files]
-    mask = join_parts([part.mask for part in parts], sample.mask)
-    remarks = [it for part in parts for it in part.remarks]
+    mask = join_parts([part for part, _ in parts], sample.mask)
+    remarks = [it for _, found in parts for it in found]
     if not mask.any():
         remarks.append(Remark("empty", name))
     if mask.all():
@@ -72,7 +67,7 @@ def read_truth(sample: Sample, threshold: int = 0) -> Truth:
         remarks.append(Remark("size", f"{name} is {sizes}"))
     if orientation != _UPRIGHT:
         remarks.append(Remark("turned", f"{sample.name}: orientation {orientation}"))
-    return Truth(mask, tuple(remarks))
+    return mask, remarks
 
 
 def _read_part(path: Path, image: Path, threshold: int) -> Truth:
@@ -92,7 +87,7 @@ def _read_part(path: Path, image: Path, threshold: int) -> Truth:
             remarks.append(Remark("alpha", name))
     if filecmp.cmp(path, image, shallow=False):
         remarks.append(Remark("image", name))
-    return Truth(mask, tuple(remarks))
+    return mask, remarks
 
 
 def summarise(remarks: Iterable[Remark]) -> list[str]:

@@ -104,8 +104,8 @@ class Reader:
         if self._settings is None:
             return {}, ()
         if sample.mask is not None:
-            truth = read_truth(sample, self._settings.mask_threshold)
-            return {side: Mask.of(_sized(truth.mask, side)) for side in self._sides}, truth.remarks
+            mask, remarks = read_truth(sample, self._settings.mask_threshold)
+            return {side: Mask.of(_sized(mask, side)) for side in self._sides}, tuple(remarks)
         masks = {side: Mask((side, side), None) for side in self._sides}
         if NATIVE in masks:
             width, height = image.size if image else head(sample.image)[0]

@@ -41,44 +41,37 @@ def _damaged(archive: Path, what: str) -> ValueError:
     return ValueError(f"{archive}: damaged, cut off or locked ({what}); download it again")
 
 
-class _Names:
-    """Which members of an archive are unpacked."""
-
-    def __init__(self, archive: Path) -> None:
-        self._archive = archive
-        self._seen: set[PurePosixPath] = set()
-
-    def wanted(self, name: str, *, link: bool) -> bool:
-        """Return False for hidden files and `__MACOSX`; raises `ValueError` for what is refused."""
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
-            raise ValueError(f"{self._archive}: member {name!r} would land outside; get the archive anew")
-        if path.parts[0] == "__MACOSX" or path.name.startswith("."):
-            return False
-        if link:
-            raise ValueError(f"{self._archive}: member {name!r} is a link; get the archive anew")
-        if path in self._seen:
-            raise ValueError(f"{self._archive}: holds {name!r} twice; download it again")
-        self._seen.add(path)
-        return True
+def _wanted(archive: Path, name: str, link: bool, seen: set[PurePosixPath]) -> bool:
+    """Return False for hidden files and `__MACOSX`; raises `ValueError` for what is refused."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
+        raise ValueError(f"{archive}: member {name!r} would land outside; get the archive anew")
+    if path.parts[0] == "__MACOSX" or path.name.startswith("."):
+        return False
+    if link:
+        raise ValueError(f"{archive}: member {name!r} is a link; get the archive anew")
+    if path in seen:
+        raise ValueError(f"{archive}: holds {name!r} twice; download it again")
+    seen.add(path)
+    return True
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:
-    names = _Names(archive)
+    seen: set[PurePosixPath] = set()
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             member.filename = member.filename.replace("\\", "/")
             link = stat.S_ISLNK(member.external_attr >> 16)
-            if not member.is_dir() and names.wanted(member.filename, link=link):
+            if not member.is_dir() and _wanted(archive, member.filename, link, seen):
                 file.extract(member, folder)  # compares its checksum
 
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
-    names = _Names(archive)
+    seen: set[PurePosixPath] = set()
     with tarfile.open(archive, tarinfo=_StrictHeader) as file:
         for member in file:
             member.name = member.name.replace("\\", "/")
-            if not member.isdir() and names.wanted(member.name, link=not member.isfile()):
+            if not member.isdir() and _wanted(archive, member.name, not member.isfile(), seen):
                 file.extract(member, folder, set_attrs=False, filter="data")
         assert file.fileobj is not None
         while rest := file.fileobj.read(1 << 20):  # gzip compares its checksum at its own end

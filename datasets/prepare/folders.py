@@ -6,8 +6,7 @@ from pathlib import Path
 from datasets.catalog import Dataset
 from datasets.entry import Part
 from datasets.files import child, images_in, pair_masks, subfolders
-from datasets.prepare.item import Item
-from datasets.schema import Record
+from datasets.prepare.item import Item, raw_item, refuse_bare
 
 
 def shape(entry: Dataset) -> str:
@@ -29,19 +28,11 @@ def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
         images = [path for path in files if truth != place or path.suffix.lower() != ".png"]
         masks: dict[Path, Path] = {}
         if part.label and part.masks:
-            others = [path for path in files if path not in images] if truth == place else _images(truth)
-            masks = pair_masks(images, others)
-            if bare := [image for image in images if image not in masks]:
-                where = truth or f"{folder}, in {' or '.join(part.masks)}"
-                raise ValueError(f"{bare[0]}: no mask in {where} ({len(bare)} such); restore the masks")
+            beside = [path for path in files if path not in images]
+            masks = pair_masks(images, beside if truth == place else images_in(truth) if truth else ())
+            refuse_bare(images, masks, truth or f"{folder}, in {' or '.join(part.masks)}")
         for image in images:
-            mask = masks.get(image)
-            paths = [path.relative_to(folder).as_posix() if path else "" for path in (image, mask)]
-            yield Item(part.split, Record(paths[0], paths[1], cls, part.species, part.label), image, mask)
-
-
-def _images(folder: Path | None) -> list[Path]:
-    return images_in(folder) if folder else []
+            yield raw_item(folder, part.split, cls, part.species, part.label, image, masks.get(image))
 
 
 def _found(folder: Path, entry: Dataset) -> Iterator[tuple[str, Part, Path, Path | None]]:

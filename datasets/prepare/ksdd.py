@@ -18,7 +18,7 @@ from PIL import Image
 from datasets.catalog import Dataset
 from datasets.files import images_in, pair_masks, subfolders
 from datasets.images import read_image, read_mask
-from datasets.prepare.item import Item
+from datasets.prepare.item import Item, raw_item, refuse_bare
 from datasets.schema import Record
 
 _STRIPS = 3
@@ -53,20 +53,16 @@ def _pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
         labels = [file for file in files if file.stem.endswith("_label")]
         images = [file for file in files if file not in labels]
         pairs = pair_masks(images, labels)
-        bare = [image for image in images if image not in pairs]
-        if bare:
-            raise ValueError(f"{bare[0]}: no label beside it ({len(bare)} such here); restore the labels")
+        refuse_bare(images, pairs, commutator)
         yield from pairs.items()
 
 
 def _whole(folder: Path, cls: str, pairs: dict[Path, Path]) -> Iterator[Item]:
     for image, label in pairs.items():
-        path, anomalous = image.relative_to(folder).as_posix(), bool(read_mask(label).any())
-        if anomalous:
-            mask = label.relative_to(folder).as_posix()
-            yield Item("test", Record(path, mask, cls, "defect", 1), image, label)
+        if read_mask(label).any():
+            yield raw_item(folder, "test", cls, "defect", 1, image, label)
         else:
-            yield Item("test", Record(path, "", cls, "good", 0), image)
+            yield raw_item(folder, "test", cls, "good", 0, image)
 
 
 def _thirds(cls: str, pairs: dict[Path, Path]) -> Iterator[Item]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets.catalog import Dataset
 from datasets.files import bare_stem, child, images_in, pair_masks
 from datasets.images import read_mask
-from datasets.prepare.item import Item
+from datasets.prepare.item import Item, refuse_bare
 from datasets.schema import Record
 
 
@@ -28,19 +28,12 @@ def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
         files = _numbered(place) if place else []
         images = [path for path in files if path.stem.isdecimal()]
         masks = pair_masks(images, [path for path in files if path not in images])
+        refuse_bare(images, masks, place)
         for image in images:
-            if image not in masks:
-                raise ValueError(f"{image}: no {image.stem}_GT.png beside it; restore the masks")
-            anomalous = int(read_mask(masks[image]).any())
-            mask = f"{split}/{masks[image].name}" if anomalous else ""
-            record = Record(
-                f"{split}/{image.name}",
-                mask,
-                entry.classes[0].key,
-                "defect" if anomalous else "good",
-                anomalous,
-            )
-            yield Item(split, record, image, masks[image] if anomalous else None)
+            mask = masks[image] if read_mask(masks[image]).any() else None
+            species = "defect" if mask else "good"
+            names = (f"{split}/{image.name}", f"{split}/{mask.name}" if mask else "")
+            yield Item(split, Record(*names, entry.classes[0].key, species, int(bool(mask))), image, mask)
 
 
 def _numbered(folder: Path) -> list[Path]:

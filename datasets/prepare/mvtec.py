@@ -21,7 +21,7 @@ def fits(folder: Path, entry: Dataset) -> bool:
 
 def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
     """Yield all samples; raises `ValueError` for a class that the dataset does not have."""
-    for split, classes in read_layout(folder).splits.items():
+    for split, classes in read_layout(folder)[0].items():
         for name, records in classes.items():
             known = entry.class_of(name)
             if known is None:

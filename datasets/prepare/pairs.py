@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets.catalog import Dataset
 from datasets.files import child, images_in, pair_masks, subfolders
-from datasets.prepare.item import Item
+from datasets.prepare.item import Item, refuse_bare
 from datasets.schema import Record
 
 
@@ -24,21 +24,20 @@ def fits(folder: Path, entry: Dataset) -> bool:
 
 def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
     """Yield all images; raises `ValueError` for an image without a mask, or a mask without an image."""
-    found = _folders(folder, entry)
-    if found:
-        images, names = images_in(found[0]), (found[0].name, found[1].name)
+    cls = entry.classes[0].key
+    if found := _folders(folder, entry):
+        images = images_in(found[0])
         masks = pair_masks(images, images_in(found[1]))
+        refuse_bare(images, masks, found[1])
+        for image, mask in masks.items():
+            paths = (f"{found[0].name}/{image.name}", f"{found[1].name}/{mask.name}")
+            yield Item("test", Record(*paths, cls, "", 1), image, mask)
     else:
         images, masks = _flat(folder, entry)
-        names = ("images", "masks")
-    bare = [image for image in images if image not in masks]
-    if bare:
-        place = found[1] if found else folder
-        raise ValueError(f"{bare[0]}: no mask in {place} ({len(bare)} such); restore the masks")
-    for image, mask in masks.items():
-        mask_name = mask.name if found else image.stem + mask.suffix
-        paths = (f"{names[0]}/{image.name}", f"{names[1]}/{mask_name}")
-        yield Item("test", Record(*paths, entry.classes[0].key, "", 1), image, mask)
+        refuse_bare(images, masks, folder)
+        for image, mask in masks.items():
+            paths = (f"images/{image.name}", f"masks/{image.stem}{mask.suffix}")
+            yield Item("test", Record(*paths, cls, "", 1), image, mask)
 
 
 def _flat(folder: Path, entry: Dataset) -> tuple[list[Path], dict[Path, Path]]:

@@ -11,8 +11,7 @@ from typing import Any
 
 from datasets.catalog import Dataset
 from datasets.files import EscapeError, Tree, child, subfolders
-from datasets.prepare.item import Item
-from datasets.schema import Record
+from datasets.prepare.item import Item, raw_item
 
 _SPLITS = {"views": "realiad_jsons", "single": "realiad_jsons_sv"}
 _NORMAL = "OK"
@@ -61,9 +60,8 @@ def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
                 mask = None
             elif mask is None:
                 raise ValueError(f"{home / image}: its mask {row.get('mask_path')!r} is absent; restore it")
-            names = [f"{sizes[0].name}/{home.name}/{it}" if it else "" for it in (image, mask)]
-            record = Record(names[0], names[1], known.key, species, int(species != _NORMAL))
-            yield Item(split, record, home / image, home / mask if mask else None)
+            truth = home / mask if mask else None
+            yield raw_item(folder, split, known.key, species, int(species != _NORMAL), home / image, truth)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from datasets.catalog import Dataset
 from datasets.files import EscapeError, Tree
-from datasets.prepare.item import Item
-from datasets.schema import Record
+from datasets.prepare.item import Item, raw_item
 
 _SPLIT = "split_csv/1cls.csv"
 _LABELS = {"normal": 0, "anomaly": 1}
@@ -44,5 +43,5 @@ def read(folder: Path, entry: Dataset, protocol: str | None) -> Iterator[Item]:
                 continue
             if mask is None and row["label"] == "anomaly":
                 raise ValueError(f"{folder / image}: its mask {row['mask']!r} is absent; restore it")
-            record = Record(image, mask or "", known.key, "", _LABELS[row["label"]])
-            yield Item(row["split"], record, folder / image, folder / mask if mask else None)
+            truth, label = folder / mask if mask else None, _LABELS[row["label"]]
+            yield raw_item(folder, row["split"], known.key, "", label, folder / image, truth)

@@ -20,7 +20,8 @@ def test_shared_images_are_counted_once_and_by_content(data: Path, tmp_path: Pat
     shutil.copy(data / "bolt/test/good/000.png", other / "plate/test/good/twice.png")
     shutil.copy(data / "gear/test/spot/001.png", other / "plate/test/good/000.png")
     (found,) = overlaps([open_dataset(data), open_dataset(other)], sha256)
-    assert (found.one, found.other, found.shared, found.distinct) == (*(it.key for it in folders), 2, (16, 9))
+    names = " and ".join(folder.key for folder in folders)
+    assert found.startswith(f"{names} share 2 images byte for byte (of 16 and 9 distinct ones)")
 
 
 def test_check_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,7 +145,7 @@ def test_an_absent_mask_is_never_a_zero_mask(custom: Custom) -> None:
 def test_levels_without_masks_and_without_normal_images(custom: Custom) -> None:
     custom.samples[2]["mask_path"] = ""
     (data,) = open_dataset(custom.write()).classes
-    assert data.has_image_level and not data.has_pixel_level
+    assert data.no_image_level is None
     assert data.no_pixel_level == "1 of 2 anomalous images have no mask"
     custom.samples[3]["mask_path"] = ""
     folder = open_dataset(custom.write())

@@ -78,7 +78,7 @@ def test_levels_apply_as_the_catalogue_says(layout: str, tmp_path: Path) -> None
     folder = prepared(layout, tmp_path)
     both = [data for data in folder.classes if data.normal and data.anomalous]
     for level in ("image", "pixel"):
-        apply = [data.has_image_level if level == "image" else data.has_pixel_level for data in both]
+        apply = [not data.no_image_level if level == "image" else data.has_pixel_level for data in both]
         if level in CATALOG[KEYS[layout]].levels:
             assert not both or all(apply)
         else:

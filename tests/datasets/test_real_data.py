@@ -58,5 +58,5 @@ def test_isic(real: Path, tmp_path: Path) -> None:
     report = check(folder)
     assert report.ok
     assert folder.classes[0].normal == 0
-    assert folder.classes[0].has_pixel_level and not folder.classes[0].has_image_level
+    assert folder.classes[0].has_pixel_level and folder.classes[0].no_image_level
     assert report.complete == (folder.classes[0].anomalous == 379)

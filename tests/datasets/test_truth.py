@@ -17,10 +17,10 @@ REGION[9:20, 3:11] = 255
 def odd(custom: Custom, threshold: int = 0) -> dict[str, str]:
     """Return kind -> detail of the first anomalous sample, whose mask and picture a test has changed."""
     sample = open_dataset(custom.write()).classes[0].samples[2]
-    truth = read_truth(sample, threshold)
+    mask, remarks = read_truth(sample, threshold)
     assert sample.mask is not None
-    np.testing.assert_array_equal(truth.mask, read_mask(sample.mask, threshold))
-    return {remark.kind: remark.detail for remark in truth.remarks}
+    np.testing.assert_array_equal(mask, read_mask(sample.mask, threshold))
+    return {remark.kind: remark.detail for remark in remarks}
 
 
 def palette(first: int, second: int) -> Image.Image:
@@ -103,6 +103,6 @@ def test_one_line_a_kind(custom: Custom) -> None:
     for index in (0, 1):
         Image.new("L", (16, 31)).save(custom.root / f"masks/{index}.png")
     samples = open_dataset(custom.write()).classes[0].samples[2:]
-    remarks = [remark for sample in samples for remark in read_truth(sample).remarks]
+    remarks = [remark for sample in samples for remark in read_truth(sample)[1]]
     assert summarise(remarks) == [f"2 {KINDS['empty']} (masks/0.png)"]
     assert summarise([]) == []
