@@ -270,13 +270,9 @@ class AdaCLIP(ClipBased):
         """Return what is trained and saved, under the published names."""
         return {name.replace("/", "."): tensor for name, tensor in self.tensors.items()}
 
-    def _learned(self, name: str) -> nn.Parameter:
-        # One of `learned`, which are many and asked for one by one.
-        return self.tensors[f"clip_model.{name}".replace(".", "/")]
-
     def linear(self, name: str, values: Tensor) -> Tensor:
         """Send values (..., inner) through the learned layer `name`."""
-        weight, bias = (self._learned(f"{name}.{part}") for part in ("weight", "bias"))
+        weight, bias = (self.learned()[f"clip_model.{name}.{part}"] for part in ("weight", "bias"))
         return F.linear(values, weight, bias)
 
     # --- prompts (section 3.2) ----------------------------------------------------------------------
@@ -295,7 +291,7 @@ class AdaCLIP(ClipBased):
         # For every row of `like`; `dynamic` (n, L, W) is repeated where there are several rows to an image.
         parts = []
         if "S" in self.options["prompting_type"]:
-            static = self._learned(f"{tower}_prompter.static_prompts.{block}")
+            static = self.learned()[f"clip_model.{tower}_prompter.static_prompts.{block}"]
             parts.append(static.expand(len(like), -1, -1))
         if dynamic is not None:
             parts.append(dynamic.repeat_interleave(len(like) // len(dynamic), dim=0))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.results import marks_of, read
 from bench.show import build
-from bench.show.choose import ColumnCells, choose, fill_columns
+from bench.show.choose import choose, fill_columns
 from bench.show.curves import PICKS
 from bench.show.figures.cross import draw_cross
 from bench.show.figures.curves import PANELS, draw_curves
@@ -18,6 +18,7 @@ from bench.show.figures.gallery import SCALES, draw_gallery, gallery_rows
 from bench.show.figures.paper import WIDTHS, save, width_of
 from bench.show.figures.speed import draw_speed
 from bench.show.images import Images
+from bench.show.means import ColumnCells
 from bench.show.summary import summarise
 from bench.store.marks import legend
 
@@ -121,10 +122,10 @@ def _drawing(
         return lambda: draw_gallery(rows, [column.label for column in columns], width, parsed.scale)
     results = summarise(columns, datasets=datasets)
     if parsed.kind == "speed":
-        return lambda: draw_speed(columns, results, metric=parsed.metric, width=width)
+        return lambda: draw_speed(results, metric=parsed.metric, width=width)
     options: dict[str, Any] = {"classes": parsed.classes, "width": width}
     panels = parsed.panels or ["roc", "pr", *(["pro"] if _have_maps(columns, images, parsed.classes) else [])]
-    return lambda: draw_curves(columns, results, images, panels=panels, **options)
+    return lambda: draw_curves(results, images, panels=panels, **options)
 
 
 def _have_maps(columns: Iterable[ColumnCells], images: Images, classes: list[str]) -> bool:

@@ -11,10 +11,11 @@ from bench.demo.standin import stand_in_folders
 from bench.run.plan import Plan
 from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest
-from bench.show.choose import Cell, choose, fill_columns
+from bench.show.choose import choose, fill_columns
 from bench.show.figures.gallery import draw_gallery, gallery_rows
 from bench.show.figures.paper import save
 from bench.show.images import Images
+from bench.show.means import Cell
 from bench.show.page import add_images, content, write_page
 from bench.store.cells import CellStore
 from bench.store.digests import DigestCache

@@ -7,9 +7,9 @@ from bench.errors import BenchError, unknown
 from bench.show import layouts, published, render_data, render_latex, render_markdown, render_text
 from bench.show.against import against as held_against
 from bench.show.against import comparable
-from bench.show.choose import Cell, choose, fill_columns, unmatched
+from bench.show.choose import choose, fill_columns, unmatched
 from bench.show.cross import cross
-from bench.show.means import Results
+from bench.show.means import Cell, Results
 from bench.show.model import AUPRO, Table
 from bench.show.summary import summarise
 from bench.store.atomic import write_atomically
@@ -89,7 +89,7 @@ def build(
     if paper is not None:
         left_out = [column.label for column in columns if column not in shown]
         return held_against(results, paper, aupro, left_out)
-    return cross(results, shown, metrics, aupro) if layout == CROSS else _layout(layout, results, aupro)
+    return cross(results, metrics, aupro) if layout == CROSS else _layout(layout, results, aupro)
 
 
 def _gone(cells: Sequence[Cell], chosen: Sequence[Cell]) -> list[str]:
@@ -102,7 +102,7 @@ def _gone(cells: Sequence[Cell], chosen: Sequence[Cell]) -> list[str]:
 
 def build_published(name: str, layout: str = "paper", aupro: str | None = None) -> Table:
     """Return a published table (its name, or the path of a CSV) as our layouts would have it."""
-    return _layout(layout, published.read(published.find(name)).results, aupro)
+    return _layout(layout, published.read(published.find(name)), aupro)
 
 
 def _layout(layout: str, results: Results, aupro: str | None) -> Table:

@@ -5,38 +5,37 @@ from fractions import Fraction
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.show.choose import ColumnCells
 from bench.show.layouts import level_sections, make_table
-from bench.show.means import DatasetRow, Group, Method, Results, mean
+from bench.show.means import ColumnCells, DatasetRow, Group, Results, mean
 from bench.show.model import NOT_APPLICABLE, Column, Entry, Subject, Table, Value
-from bench.show.published import Paper, available, read
+from bench.show.published import available, read
 from bench.store.marks import Mark
 
 _SAME_ROWS = "averages are over the datasets that both have numbers of"
 
 
-def comparable(columns: Sequence[ColumnCells], paper: Paper) -> list[ColumnCells]:
+def comparable(columns: Sequence[ColumnCells], paper: Results) -> list[ColumnCells]:
     """Return the columns that the paper prints numbers of: its methods with their published options.
 
     Raises:
         BenchError: There are none, and why.
     """
-    printed = {method.title.casefold() for method in paper.results.methods}
+    printed = {method.title.casefold() for method in paper.columns}
     named = [column for column in columns if column.title.casefold() in printed]
     if not named:
         ours = ", ".join(dict.fromkeys(column.title for column in columns))
-        theirs = ", ".join(method.title for method in paper.results.methods)
-        raise BenchError(f"nothing to compare: {paper.results.origin} prints none of {ours}; it has {theirs}")
+        theirs = ", ".join(method.title for method in paper.columns)
+        raise BenchError(f"nothing to compare: {paper.origin} prints none of {ours}; it has {theirs}")
     found = [column for column in named if column.as_published]
     if not found:
         raise BenchError(
-            f"nothing to compare: {paper.results.origin} used the published options, sources and weights; "
+            f"nothing to compare: {paper.origin} used the published options, sources and weights; "
             f"here are only {', '.join(column.label for column in named)}"
         )
     return found
 
 
-def against(ours: Results, paper: Paper, aupro: str | None, left_out: Sequence[str]) -> Table:
+def against(ours: Results, paper: Results, aupro: str | None, left_out: Sequence[str]) -> Table:
     """Return the paper layout with our number, the paper's and the difference of the two as shown.
 
     Averages of both are over the same datasets. `left_out` are labels of columns without counterpart.
@@ -44,42 +43,44 @@ def against(ours: Results, paper: Paper, aupro: str | None, left_out: Sequence[s
     Raises:
         BenchError: No number of ours has a counterpart, and why.
     """
-    origin = paper.results.origin
-    theirs = {method.title.casefold(): method.label for method in paper.results.methods}
-    places = {dataset.key: (group, dataset) for group in paper.results.groups for dataset in group.datasets}
+    origin = paper.origin
+    theirs = {method.title.casefold(): method.label for method in paper.columns}
+    places = {dataset.key: (group, dataset) for group, dataset in paper.rows}
     whole, fewer = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
 
-    def pair(method: Method, group: Group, dataset: DatasetRow | None, metric: str) -> tuple[Value, Value]:
-        label = theirs[method.title.casefold()]
+    def pair(
+        column: ColumnCells, group: Group, dataset: DatasetRow | None, metric: str
+    ) -> tuple[Value, Value]:
+        label = theirs[column.title.casefold()]
         if dataset is not None:
-            mine = ours.value(method.label, group, dataset, metric)
+            mine = ours.value(column.label, group, dataset, metric)
             if dataset.key in places:
-                return mine, paper.results.value(label, *places[dataset.key], metric)
+                return mine, paper.value(label, *places[dataset.key], metric)
             return mine, Value(metric, _subject(mine, paper, label), gap=NOT_APPLICABLE)
         level = metric.partition("_")[0]
         rows = group.at(level)
-        both = [pair(method, group, row, metric) for row in rows]
+        both = [pair(column, group, row, metric) for row in rows]
         both = [(a, b) for a, b in both if _defined(a, b) and Mark.SEEN not in a.marks]
         of_paper = [d for g, d in places.values() if g.title == group.title and level in d.levels]
         (whole if len(both) == len(of_paper) else fewer).add((label, group.title, metric))
-        subject = Subject(ours.origin, method.label, group.title, group.average or "")
+        subject = Subject(ours.origin, column.label, group.title, group.average or "")
         mine = mean([a for a, _ in both], len(rows), metric, subject)
         return mine, mean([b for _, b in both], len(rows), metric, _subject(mine, paper, label))
 
     def entries(group: Group, dataset: DatasetRow | None, metrics: Sequence[str]) -> tuple[Entry, ...]:
         found: list[Entry] = []
-        for method in ours.methods:
-            pairs = [pair(method, group, dataset, metric) for metric in metrics]
+        for column in ours.columns:
+            pairs = [pair(column, group, dataset, metric) for metric in metrics]
             mine, other = zip(*pairs, strict=True)
             found += [mine, other, tuple(_difference(a, b) for a, b in pairs)]
         return tuple(found)
 
     sections = tuple(level_sections(ours, entries, aupro))
     columns = [
-        Column(part, method.label) for method in ours.methods for part in ("ours", "paper", "difference")
+        Column(part, column.label) for column in ours.columns for part in ("ours", "paper", "difference")
     ]
     title = f"Ours against the paper ({origin}), in percent; differences of the numbers as shown"
-    remarks = [f"paper: {paper.results.footer}", *(text for place, text in paper.misprints if place in whole)]
+    remarks = [f"paper: {paper.footer}", *(text for place, text in paper.misprints.items() if place in whole)]
     if fewer:
         remarks.append(_SAME_ROWS)
     if left_out:
@@ -94,8 +95,8 @@ def _defined(*values: Value) -> bool:
     return all(value.number is not None for value in values)
 
 
-def _subject(mine: Value, paper: Paper, label: str) -> Subject:
-    return mine.subject._replace(origin=paper.results.origin, method=label)
+def _subject(mine: Value, paper: Results, label: str) -> Subject:
+    return mine.subject._replace(origin=paper.origin, method=label)
 
 
 def _difference(mine: Value, other: Value) -> Value:
@@ -107,17 +108,15 @@ def _difference(mine: Value, other: Value) -> Value:
     return Value(mine.metric, subject, number, marks=marks, signed=True, traces=traces)
 
 
-def _why_nothing(ours: Results, paper: Paper, places: dict[str, tuple[Group, DatasetRow]]) -> str:
+def _why_nothing(ours: Results, paper: Results, places: dict[str, tuple[Group, DatasetRow]]) -> str:
     run = list(dict.fromkeys(dataset for _, dataset, *_ in ours.values))
     if shared := [key for key in run if key in places]:
-        return (
-            f"on {', '.join(shared)}, {paper.results.origin} prints none of the metrics that are defined here"
-        )
+        return f"on {', '.join(shared)}, {paper.origin} prints none of the metrics that are defined here"
     titles = ", ".join(dataset.title for _, dataset in places.values())
     others = [name for name, path in available().items() if {*run} & _datasets(path)]
     hint = f"; --against {' or '.join(others)} has them or some" if others else ""
-    return f"the cells are of {', '.join(run)}; {paper.results.origin} has {titles}{hint}"
+    return f"the cells are of {', '.join(run)}; {paper.origin} has {titles}{hint}"
 
 
 def _datasets(path: Path) -> set[str]:
-    return {dataset.key for group in read(path).results.groups for dataset in group.datasets}
+    return {dataset.key for _, dataset in read(path).rows}

@@ -1,16 +1,15 @@
 """Which cells fill which column: choosing, and never mixing what was measured differently."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bench.errors import BenchError, printable, unknown
 from bench.results import plain_source, seed_of
+from bench.show.means import Cell, ColumnCells
 from bench.show.published import method_order
-from bench.store.marks import BASELINES, INDUCTIVE, SETTINGS
+from bench.store.marks import BASELINES, SETTINGS
 
-Cell = Mapping[str, Any]
 _PER_CLASS = {"data", "prompt"}
 """Settings with another value for each class."""
 _PER_DATASET = ("weights.", "names", "dataset_protocol")
@@ -20,26 +19,6 @@ _UNIFORM = ("precision", "protocol.", "method_version")
 _VERSIONS = {"method_version", "protocol.metrics_version"}
 _LEARNED = "weights.learned"
 """The one setting in which the seeds of a training differ."""
-
-
-@dataclass(frozen=True)
-class ColumnCells:
-    """A column and its cells: per dataset, class and seed at most one, all measured alike."""
-
-    label: str
-    title: str
-    method: str
-    cells: tuple[Cell, ...]
-    source: str = ""
-    """What the column's weights were trained on; empty where the protocol chooses, target by target."""
-    retrained: bool = False
-    """Whether its weights were trained here where published ones stand beside them."""
-    variant: str = ""
-    """The label without the source: columns that differ in the source alone share it."""
-    setting: str = INDUCTIVE
-    """How much of the test set its scores have seen."""
-    as_published: bool = True
-    """Whether it is the method with its paper's options, source and weights, in whatever precision."""
 
 
 def settings(cell: Cell) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.show.choose import ColumnCells
-from bench.show.means import Group, Results
+from bench.show.means import ColumnCells, Group, Results
 from bench.show.model import Value
 
 

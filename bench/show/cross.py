@@ -7,9 +7,8 @@ from itertools import chain
 
 from bench.errors import BenchError, unknown
 from bench.results import source_of
-from bench.show.choose import ColumnCells
 from bench.show.layouts import make_table
-from bench.show.means import DatasetRow, Group, Results, mean
+from bench.show.means import ColumnCells, DatasetRow, Group, Results, mean
 from bench.show.model import (
     LEVELS,
     NOT_APPLICABLE,
@@ -39,12 +38,7 @@ _RANKED = "best and second: among the sources of a matrix, on a target or a comm
 _TITLE = "Trained on one dataset (rows), tested on the others (columns): means over classes, in percent"
 
 
-def cross(
-    results: Results,
-    columns: Sequence[ColumnCells],
-    metrics: Sequence[str] = (),
-    aupro: str | None = None,
-) -> Table:
+def cross(results: Results, metrics: Sequence[str] = (), aupro: str | None = None) -> Table:
     """Return a matrix for each method and metric: rows sources, columns targets.
 
     Targets stand in the catalog's order, industrial ones before medical ones. Where the source includes the
@@ -54,23 +48,22 @@ def cross(
     and of common means the sources are ranked.
 
     Args:
-        results: Of `columns`.
-        columns: One for each method and source (`fill_columns` with `by_source`).
+        results: With a column for each method and source (`fill_columns` with `by_source`).
         metrics: Their keys; empty: those of `METRICS` that the datasets have.
         aupro: Which AUPRO, a key of `model.AUPRO`.
 
     Raises:
         BenchError: A metric is unknown, none applies, or real and generated datasets would be averaged.
     """
-    known = {metric for column in columns for metric in column.cells[0]["metrics"]}
+    known = {metric for column in results.columns for metric in column.cells[0]["metrics"]}
     for metric in metrics:
         if metric not in known:
             raise unknown("metric", metric, known)
     shown = results.known(with_aupro(metrics or METRICS, aupro))
-    targets = _apart([(group, dataset) for group in results.groups for dataset in group.datasets])
+    targets = _apart(results.rows)
     refuse_mixed_worlds([(target.key, target.target) for _, target in targets])
     matrices: dict[tuple[str, str], list[ColumnCells]] = {}
-    for column in columns:
+    for column in results.columns:
         matrices.setdefault((column.method, column.variant), []).append(column)
     means = _common_means(targets) if any(len(rows) > 1 for rows in matrices.values()) else []
     sections: list[Section] = []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results import numbers_of, plain_source, trace
-from bench.show.choose import Cell, ColumnCells, choose, fill_columns, settings
-from bench.show.means import Results
+from bench.show.choose import choose, fill_columns, settings
+from bench.show.means import Cell, ColumnCells, Results
 from bench.show.model import Value
 from bench.show.render_data import origin
 from bench.show.summary import summarise

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.results import plain_source
-from bench.show.choose import Cell, ColumnCells, settings
+from bench.show.choose import settings
+from bench.show.means import Cell, ColumnCells
 
 _SHOWN = {
     "protocol.masks": "masks {}",

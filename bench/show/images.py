@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.errors import BenchError
-from bench.show.choose import Cell
+from bench.show.means import Cell
 from bench.store.cells import CellStore, identify
 from bench.store.digests import DigestCache
 from bench.store.maps import KeptMaps

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby, product
 
 from bench.errors import BenchError
-from bench.show.means import DatasetRow, Group, Method, Results
+from bench.show.means import ColumnCells, DatasetRow, Group, Results
 from bench.show.model import (
     LEVELS,
     TRIPLES,
@@ -41,7 +41,7 @@ def paper(results: Results, aupro: str | None = None) -> Table:
             ]
         )
 
-    columns = [Column(method.label, setting=method.setting) for method in results.methods]
+    columns = [Column(each.label, setting=each.setting) for each in results.columns]
     sections = level_sections(results, entries, aupro)
     return make_table(results, "paper", _TITLE, ("Domain", "Dataset"), columns, sections)
 
@@ -71,18 +71,17 @@ def per_class(results: Results, aupro: str | None = None) -> Table:
     run = {(label, dataset) for label, dataset, class_key, _ in results.values if class_key}
     datasets = [
         (group, dataset)
-        for group in results.groups
-        for dataset in group.datasets
+        for group, dataset in results.rows
         if any((label, dataset.key) in run for label in results.labels)
     ]
     if not datasets:
         raise BenchError(f"{results.origin} has no numbers of single classes; choose another layout")
     levels = [level for level in LEVELS if any(level in dataset.levels for _, dataset in datasets)]
     metrics = [metric for level in levels for metric in results.known(with_aupro(_ALL[level], aupro))]
-    stubs = ("Class", "Method") if len(results.methods) > 1 else ("Class",)
+    stubs = ("Class", "Method") if len(results.columns) > 1 else ("Class",)
     sections = []
     for group, dataset in datasets:
-        present = [method for method in results.methods if (method.label, dataset.key) in run]
+        present = [method for method in results.columns if (method.label, dataset.key) in run]
         for setting, alike in _by_setting(present):
             rows: list[Row] = []
             for class_key in (*dataset.classes, "") if len(dataset.classes) > 1 else dataset.classes:
@@ -102,7 +101,7 @@ def per_class(results: Results, aupro: str | None = None) -> Table:
     return make_table(results, "per-class", title, stubs, columns, sections)
 
 
-def _by_setting(methods: Sequence[Method]) -> Iterator[tuple[str, list[Method]]]:
+def _by_setting(methods: Sequence[ColumnCells]) -> Iterator[tuple[str, list[ColumnCells]]]:
     """Yield methods of one setting after the other, with what a heading adds for it."""
     for setting, alike in groupby(methods, key=lambda method: method.setting):
         yield "" if setting == INDUCTIVE else f", {setting}", list(alike)
@@ -123,7 +122,7 @@ def methods(results: Results, aupro: str | None = None) -> Table:
             else:
                 places += [(Column(row.title, _short(level)), group, row, metrics) for row in rows]
 
-    def rows_of(alike: Sequence[Method]) -> Iterator[Row]:
+    def rows_of(alike: Sequence[ColumnCells]) -> Iterator[Row]:
         grid = [
             ranked([tuple(results.value(m.label, group, row, metric) for metric in metrics) for m in alike])
             for _, group, row, metrics in places
@@ -133,7 +132,7 @@ def methods(results: Results, aupro: str | None = None) -> Table:
 
     sections = [
         Section("; ".join(headings) + setting, tuple(rows_of(alike)))
-        for setting, alike in _by_setting(results.methods)
+        for setting, alike in _by_setting(results.columns)
     ]
     columns = [column for column, *_ in places]
     title = "Averages over datasets, in percent"

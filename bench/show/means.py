@@ -1,9 +1,9 @@
 """Means and what is said about them: what every layout looks its numbers up in."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any
 
 from bench.results import Trace
 from bench.show.model import NOT_APPLICABLE, NOT_RUN, UNDEFINED, Subject, Value
@@ -40,21 +40,34 @@ class Group:
         return tuple(dataset for dataset in self.datasets if level in dataset.levels)
 
 
-class Method(NamedTuple):
-    """A column of methods side by side."""
+Cell = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ColumnCells:
+    """A column and its cells: per dataset, class and seed at most one, all measured alike; none in print."""
 
     label: str
     title: str
     """The plain name, without what is special about the column."""
+    method: str
+    cells: tuple[Cell, ...] = ()
+    source: str = ""
+    """What the column's weights were trained on; empty where the protocol chooses, target by target."""
+    retrained: bool = False
+    """Whether its weights were trained here where published ones stand beside them."""
+    variant: str = ""
+    """The label without the source: columns that differ in the source alone share it."""
     setting: str = INDUCTIVE
+    """How much of the test set its scores have seen."""
+    as_published: bool = True
+    """Whether it is the method with its paper's options, source and weights, in whatever precision."""
 
 
 ValueKey = tuple[str, str, str, str]
 """(method label, dataset key, class key or "" for the mean, metric)."""
-
-
-def _nothing(metrics: Collection[str]) -> Sequence[str]:
-    return ()
+AverageKey = tuple[str, str, str]
+"""(method label, group title, metric)."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +75,31 @@ class Results:
     """Means and what is to be said about them. Where nothing was run there is no value."""
 
     origin: str
-    methods: tuple[Method, ...]
+    columns: tuple[ColumnCells, ...]
     groups: tuple[Group, ...]
     values: Mapping[ValueKey, Value]
     footer: str
     headlines: tuple[str, ...] = ()
-    notes: Callable[[Collection[str]], Sequence[str]] = _nothing
+    notes: Callable[[Collection[str]], Sequence[str]] = lambda _: ()
     """Metrics that a table shows -> what is to be said below it."""
     absent: str = NOT_RUN
     """What stands for a number that a dataset could have and that is not here."""
+    misprints: Mapping[AverageKey, str] = field(default_factory=dict)
+    """Where printed averages are not the means of their rows, and what is to be said of it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The methods' labels, in order."""
-        return tuple(method.label for method in self.methods)
+        return tuple(column.label for column in self.columns)
+
+    @property
+    def rows(self) -> tuple[tuple[Group, DatasetRow], ...]:
+        """Every dataset with its group, in order."""
+        return tuple((group, row) for group in self.groups for row in group.datasets)
 
     def known(self, metrics: Sequence[str]) -> tuple[str, ...]:
         """Return those of the metrics that some dataset here could have (in print: that are printed)."""
-        levels = {level for group in self.groups for row in group.datasets for level in row.levels}
+        levels = {level for _, row in self.rows for level in row.levels}
         printed = {metric for *_, metric in self.values}
         return tuple(
             metric

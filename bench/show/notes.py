@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from bench.results import marks_of, relations, seed_of
-from bench.show.choose import Cell, ColumnCells
-from bench.show.means import DatasetRow, sort_seeds
+from bench.show.means import Cell, ColumnCells, DatasetRow, sort_seeds
 from bench.show.model import metric_title
 from bench.store.marks import Mark
 

@@ -3,13 +3,13 @@
 import csv
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
 from bench.errors import BenchError, printable, unknown
-from bench.show.means import DatasetRow, Group, Method, Results, ValueKey
+from bench.show.means import AverageKey, ColumnCells, DatasetRow, Group, Results, ValueKey
 from bench.show.model import METRIC_TITLES, NOT_APPLICABLE, Subject, Value, metric_title
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark
 from datasets import catalog
@@ -23,8 +23,6 @@ _AVERAGE = re.compile(r"Average\b.*?\(([^)]+)\)")
 
 Printed = tuple[str, Value]
 """(key of the dataset in the catalog, or the paper's own word; the printed number)."""
-AverageKey = tuple[str, str, str]
-"""(method label, group title, metric)."""
 
 
 def available(folder: Path = FOLDER) -> dict[str, Path]:
@@ -41,21 +39,13 @@ def find(name: str) -> Path:
     raise unknown("published table", name, available())
 
 
-@dataclass(frozen=True)
-class Paper:
-    """The numbers of a published file, and where its printed averages are not the means of its rows."""
-
-    results: Results
-    misprints: tuple[tuple[AverageKey, str], ...]
-
-
 @cache
 def method_order() -> tuple[str, ...]:
     """Return the titles of the methods of the paper's table in its order."""
     return tuple(dict.fromkeys(value.subject.method for _, value in _parse(find(DEFAULT))))
 
 
-def read(path: Path) -> Paper:
+def read(path: Path) -> Results:
     """Return the numbers of a published CSV. Averages are computed; where the print differs a note says so.
 
     Columns: `paper, method, dataset, level, metric, value` (percent), optionally `table`, `domain`, `class`
@@ -80,15 +70,15 @@ def read(path: Path) -> Paper:
         values[place] = replace(value, subject=subject)
     footer = f"as printed in {origin}; {len(printed)} numbers from {path.name}; averages computed here"
     settings = {value.subject.method: value.setting for _, value in rows}
-    methods = [Method(method, method, setting) for method, setting in settings.items()]
-    methods.sort(key=lambda method: SETTINGS.index(method.setting))
-    results = Results(origin, tuple(methods), _groups(printed), values, footer, absent=NOT_APPLICABLE)
-    misprints = tuple(_misprints(results, averages))
+    columns = [ColumnCells(method, method, method, setting=setting) for method, setting in settings.items()]
+    columns.sort(key=lambda column: SETTINGS.index(column.setting))
+    results = Results(origin, tuple(columns), _groups(printed), values, footer, absent=NOT_APPLICABLE)
+    misprints = dict(_misprints(results, averages))
 
     def notes(metrics: Collection[str]) -> list[str]:
-        return [text for (_, _, metric), text in misprints if metric in metrics]
+        return [text for (_, _, metric), text in misprints.items() if metric in metrics]
 
-    return Paper(replace(results, notes=notes), misprints)
+    return replace(results, notes=notes, misprints=misprints)
 
 
 def _parse(path: Path) -> Iterator[Printed]:

@@ -6,9 +6,8 @@ from fractions import Fraction
 from functools import partial
 
 from bench.results import marks_of, seed_of, trace
-from bench.show.choose import Cell, ColumnCells
 from bench.show.footer import footer
-from bench.show.means import DatasetRow, Group, Method, Results, ValueKey, mean, sort_seeds
+from bench.show.means import Cell, ColumnCells, DatasetRow, Group, Results, ValueKey, mean, sort_seeds
 from bench.show.model import LEVELS, UNDEFINED, Subject, Value
 from bench.show.notes import headlines, notes
 from bench.store.marks import Mark
@@ -45,7 +44,7 @@ def summarise(
     rows = [row for group in groups for row in group.datasets]
     return Results(
         ORIGIN,
-        tuple(Method(column.label, column.title, column.setting) for column in columns),
+        tuple(columns),
         groups,
         values,
         footer(columns),

@@ -7,11 +7,10 @@ method ranks badly and images are few, so its intervals may lean to one side the
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from metrics import Counts
 from metrics.counts import counted_metrics
 
 METRICS = ("image_auroc", "image_ap", "image_f1max")
@@ -38,16 +37,20 @@ def draw(labels: np.ndarray, resamples: int, seed: int, name: str) -> Iterator[n
         yield weights
 
 
-def resampled_metrics(
-    labels: np.ndarray, scores: np.ndarray, *, resamples: int, seed: int, name: str
-) -> np.ndarray:
-    """Return a method's AUROC, AP and F1-max in every resample (3, resamples).
+Measure = Callable[[np.ndarray], np.ndarray]
+"""Weights (resamples, n) of images -> metrics (metrics, resamples), such as `Counts.metrics`."""
 
-    `scores` (training seeds, n) are of the images that `labels` (n,) belong to; the metric of a method in a
-    resample is the mean over its training seeds. `seed` and `name` as in `draw`.
+
+def resampled(
+    labels: np.ndarray, measures: Sequence[Measure], *, resamples: int, seed: int, name: str
+) -> np.ndarray:
+    """Return a method's metrics in every resample (metrics, resamples): the mean over its training seeds.
+
+    `measures` has one entry a training seed, each for the images that `labels` (n,) belong to. `seed` and
+    `name` as in `draw`.
     """
     blocks = [
-        np.mean([weighted_metrics(labels, of_seed, weights) for of_seed in scores], axis=0)
+        np.mean([measure(weights) for measure in measures], axis=0)
         for weights in draw(labels, resamples, seed, name)
     ]
     return np.concatenate(blocks, axis=1)
@@ -65,18 +68,3 @@ def weighted_metrics(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
     hits = np.add.reduceat(counts * anomalous, levels, axis=1)
     alarms = np.add.reduceat(counts * ~anomalous, levels, axis=1)
     return counted_metrics(hits, alarms)
-
-
-def resampled_pixel_metrics(
-    labels: np.ndarray, counts: Sequence[Counts], *, resamples: int, seed: int, name: str
-) -> np.ndarray:
-    """Return a method's `metrics.counts.METRICS` in every resample (4, resamples).
-
-    `counts` has one entry a training seed, each of the images (n,) that `labels` belong to; else as
-    `resampled_metrics`: the same seed and name draw the same images.
-    """
-    blocks = [
-        np.mean([of_seed.metrics(weights) for of_seed in counts], axis=0)
-        for weights in draw(labels, resamples, seed, name)
-    ]
-    return np.concatenate(blocks, axis=1)

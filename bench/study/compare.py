@@ -13,11 +13,8 @@ from itertools import combinations
 
 from bench.errors import BenchError, unknown
 from bench.results import seed_of
-from bench.show.choose import Cell, ColumnCells
-from bench.show.footer import footer
-from bench.show.means import sort_seeds
+from bench.show.means import Cell, ColumnCells, sort_seeds
 from bench.show.model import LEVELS, Column, Row, Section, Subject, Table, Value, metric_title
-from bench.show.notes import headlines
 from bench.show.summary import ORIGIN
 from bench.study import statistics
 from bench.study.bootstrap import METRICS
@@ -41,10 +38,6 @@ _PIXELS = (
     "numbers are those of the cells; resamples are of pixels counted on {} levels of the score, moved to lie "
     "around these numbers: on these levels a metric is off by at most {:.2f} ({})"
 )
-
-
-def _no_counts(cell: Cell) -> None:
-    """Stand in where nobody looks for kept counts."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ def compare(
     correction: str = "holm",
     resamples: int | None = None,
     seed: int = 0,
-    read_counts: ReadCounts = _no_counts,
+    read_counts: ReadCounts = lambda cell: None,
 ) -> Table:
     """Return the differences of all pairs of methods, the first minus the second: a section a metric.
 
@@ -111,11 +104,12 @@ def compare(
     resampling = Resampling(sides, metrics, count, seed, read_counts)
     lines = resampling.lines()
     several = len(pairs) > 1
-    rows = _rows_of_several if several else _row_of_two
-    sections = tuple(
-        Section(metric_title(metric), tuple(row for line in lines for row in rows(plan, line, place, metric)))
+    sections = [
+        Section(
+            metric_title(metric), tuple(row for line in lines for row in _rows(plan, line, place, metric))
+        )
         for place, metric in enumerate(metrics)
-    )
+    ]
     if several:
         columns = [Column("Metric, or difference, 95% interval, p")]
         title = f"{len(words)} methods, {f'against {sides.labels[pairs[0][1]]}' if against else 'all pairs'}"
@@ -128,16 +122,9 @@ def compare(
     if resampling.level == "pixel":
         off, where_off = resampling.worst
         notes.append(_PIXELS.format(PIXEL_LEVELS, 100 * off, where_off))
-    return Table(
-        "compare",
-        f"{title}: {LEVELS[resampling.level].lower()}, in percent",
-        ("Dataset", "Methods") if several else ("Dataset",),
-        tuple(columns),
-        sections,
-        headlines(sides.columns),
-        tuple(notes),
-        footer(sides.columns),
-    )
+    title = f"{title}: {LEVELS[resampling.level].lower()}, in percent"
+    stubs = ("Dataset", "Methods") if several else ("Dataset",)
+    return sides.table("compare", title, stubs, columns, sections, notes)
 
 
 def _refuse_metrics(metrics: Sequence[str]) -> None:
@@ -153,17 +140,16 @@ def _refuse_metrics(metrics: Sequence[str]) -> None:
         raise BenchError(f"{' '.join(metrics)}: compare one level at a time, image or pixel")
 
 
-def _row_of_two(plan: _Comparisons, line: Line, place: int, metric: str) -> Iterator[Row]:
-    (pair,) = plan.pairs
-    values = (*(_point(plan, line, side, place, metric) for side in pair),)
-    entries = tuple((value,) for value in (*values, *_differences(plan, line, place, metric)))
-    yield Row((line.title,), entries, is_average=line.title.startswith(MEAN))
-
-
-def _rows_of_several(plan: _Comparisons, line: Line, place: int, metric: str) -> Iterator[Row]:
-    points = [_point(plan, line, side, place, metric) for side in range(len(plan.labels))]
-    for value in (*points, *_differences(plan, line, place, metric)):
-        yield Row((line.title, value.subject.method), ((value,),), is_average=line.title.startswith(MEAN))
+def _rows(plan: _Comparisons, line: Line, place: int, metric: str) -> Iterator[Row]:
+    """Yield a line's numbers and their differences: one row for two methods, else a row for each number."""
+    several, is_average = len(plan.pairs) > 1, line.title.startswith(MEAN)
+    shown = range(len(plan.labels)) if several else plan.pairs[0]
+    points = [_point(plan, line, side, place, metric) for side in shown]
+    values = [*points, *_differences(plan, line, place, metric)]
+    if not several:
+        yield Row((line.title,), tuple((value,) for value in values), is_average)
+    for value in values if several else ():
+        yield Row((line.title, value.subject.method), ((value,),), is_average)
 
 
 def _point(plan: _Comparisons, line: Line, side: int, place: int, metric: str) -> Value:

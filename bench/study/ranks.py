@@ -14,10 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from bench.errors import BenchError, unknown
-from bench.show.choose import Cell
 from bench.show.figures.critical import Diagram
-from bench.show.footer import footer
-from bench.show.means import Results
+from bench.show.means import Cell, Results
 from bench.show.model import (
     LEVELS,
     NOT_APPLICABLE,
@@ -30,7 +28,6 @@ from bench.show.model import (
     metric_title,
     p_text,
 )
-from bench.show.notes import headlines
 from bench.show.ranking import dense_ranks
 from bench.show.summary import summarise
 from bench.study import statistics
@@ -38,7 +35,8 @@ from bench.study.bootstrap import METRICS
 from bench.study.sides import Sides, open_sides, with_control
 from bench.study.statistics import Ranking
 
-_ORIGIN = "average rank"
+_TITLE = "Average ranks over datasets, 1 is best"
+_ORIGIN, _CRITICAL = "average rank", "critical difference"
 _FEW = 10
 _NOTES = (
     "datasets are ranked by their numbers in percent with one decimal; ties share the mean of their ranks",
@@ -128,7 +126,7 @@ def _refuse_unlike(sides: Sides) -> None:
 
 def _values(sides: Sides, results: Results, metric: str) -> tuple[list[list[Fraction]], list[str]]:
     """Return the numbers as shown (datasets, methods) of the datasets that count; why others do not."""
-    rows = {row.key: (group, row) for group in results.groups for row in group.datasets}
+    rows = {row.key: (group, row) for group, row in results.rows}
     counted, left_out = [], []
     for target in sides.targets:
         values = [results.value(label, *rows[target.key], metric) for label in sides.labels]
@@ -149,52 +147,31 @@ def _reason(value: Value) -> str:
 
 def _table(sides: Sides, found: Mapping[str, Ranking], control: int | None, notes: Sequence[str]) -> Table:
     columns = [Column(metric_title(metric), metric.partition("_")[0].capitalize()) for metric in found]
-    grid = [
-        [
-            Value(
-                metric,
-                Subject(_ORIGIN, label, "ranks", "Average"),
-                Fraction(float(average)),
-                is_rank=True,
-                rank=place,
-            )
-            for label, average, place in zip(sides.labels, ranking.averages, _places(ranking), strict=True)
-        ]
-        for metric, ranking in found.items()
-    ]
-    rows = [
-        Row((label,), tuple((value,) for value in values))
-        for label, values in zip(sides.labels, zip(*grid, strict=True), strict=True)
-    ]
     name = "Nemenyi" if control is None else f"Bonferroni-Dunn, from {sides.labels[control]}"
-    critical = [
-        Value(
-            metric,
-            Subject("critical difference", name, "ranks", "Average"),
-            Fraction(ranking.critical),
-            is_rank=True,
+    places = {metric: _places(ranking) for metric, ranking in found.items()}
+
+    def value(metric: str, origin: str, label: str, number: float, rank: int | None = None) -> Value:
+        subject = Subject(origin, label, "ranks", "Average")
+        return Value(metric, subject, Fraction(number), is_rank=True, rank=rank)
+
+    rows = [
+        Row(
+            (label,),
+            tuple(
+                (value(metric, _ORIGIN, label, float(ranking.averages[place]), places[metric][place]),)
+                for metric, ranking in found.items()
+            ),
         )
-        for metric, ranking in found.items()
+        for place, label in enumerate(sides.labels)
     ]
-    rows.append(Row(("Critical difference",), tuple((value,) for value in critical), is_average=True))
+    critical = [(value(metric, _CRITICAL, name, each.critical),) for metric, each in found.items()]
+    rows.append(Row((_CRITICAL.capitalize(),), tuple(critical), is_average=True))
     tests = [_test(sides, metric, ranking, control) for metric, ranking in found.items()]
     few = [f"fewer than {_FEW} datasets: the tests are rough, and say little where they find nothing"]
-    return Table(
-        "ranks",
-        "Average ranks over datasets, 1 is best",
-        ("Method",),
-        tuple(columns),
-        (Section("", tuple(rows)),),
-        headlines(sides.columns),
-        (
-            *tests,
-            _NOTES[0],
-            _NOTES[1].format(name),
-            *(few if min(ranking.n for ranking in found.values()) < _FEW else []),
-            *notes,
-        ),
-        footer(sides.columns),
-    )
+    said = [*tests, _NOTES[0], _NOTES[1].format(name)]
+    said += few if min(ranking.n for ranking in found.values()) < _FEW else []
+    sections = [Section("", tuple(rows))]
+    return sides.table("ranks", _TITLE, ("Method",), columns, sections, [*said, *notes])
 
 
 def _places(ranking: Ranking) -> list[int | None]:

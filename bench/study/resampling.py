@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from bench.errors import BenchError
 from bench.results import Trace, marks_of, trace
-from bench.show.choose import Cell
+from bench.show.means import Cell
 from bench.show.model import metric_title
 from bench.store.marks import Mark
-from bench.study.bootstrap import METRICS, resampled_metrics, resampled_pixel_metrics
+from bench.study.bootstrap import METRICS, Measure, resampled, weighted_metrics
 from bench.study.sides import Sides, Target, images, labels, on, scores
 from metrics import Counts
 from metrics.counts import METRICS as PIXEL_METRICS
@@ -115,17 +116,16 @@ class Resampling:
     def _of_class(self, name: str, cells: Sequence[Sequence[Cell]]) -> Found | None:
         """Return what was found for a class; None where some resample has no number."""
         of_images = labels(cells[0][0])
-        points, resampled = [], []
+        points, drawn = [], []
         for of_side in cells:
-            points.append([[cell["metrics"][metric] for metric in self.metrics] for cell in of_side])
+            stored = np.array([[cell["metrics"][metric] for metric in self.metrics] for cell in of_side])
+            points.append(stored.mean(axis=0))
             if self.level == "image":
-                drawn = resampled_metrics(
-                    of_images, scores(of_side), resamples=self.resamples, seed=self.seed, name=name
-                )[[METRICS.index(metric) for metric in self.metrics]]
+                measures = [partial(weighted_metrics, of_images, of_seed) for of_seed in scores(of_side)]
+                drawn.append(self._resampled(of_images, measures, METRICS, name))
             else:
-                drawn = self._pixels(of_images, of_side, np.array(points[-1]), name)
-            resampled.append(drawn)
-        found = Found(np.array([np.mean(of_side, axis=0) for of_side in points]), np.stack(resampled))
+                drawn.append(self._pixels(of_images, of_side, stored, name))
+        found = Found(np.array(points), np.stack(drawn))
         return found if np.isfinite(found.resampled).all() else None
 
     def _pixels(
@@ -133,16 +133,21 @@ class Resampling:
     ) -> np.ndarray:
         """Return a method's pixel metrics in every resample, around the stored ones (seeds, metrics)."""
         places = [PIXEL_METRICS.index(metric) for metric in self.metrics]
-        counts = [self._counts(cell) for cell in cells]
+        measures = [self._counts(cell).metrics for cell in cells]
         ones = np.ones((1, of_images.size), np.int64)
-        off = np.array([of_cell.metrics(ones)[places, 0] for of_cell in counts]) - stored
+        off = np.array([measure(ones)[places, 0] for measure in measures]) - stored
         place = np.unravel_index(np.abs(off).argmax(), off.shape)
         where = f"{metric_title(self.metrics[place[1]])} of {cells[place[0]]['title']} on {name}"
         self.worst = max(self.worst, (float(abs(off[place])), where))
-        drawn = resampled_pixel_metrics(
-            of_images, counts, resamples=self.resamples, seed=self.seed, name=name
-        )
-        return drawn[places] - off.mean(axis=0)[:, None]
+        drawn = self._resampled(of_images, measures, PIXEL_METRICS, name)
+        return drawn - off.mean(axis=0)[:, None]
+
+    def _resampled(
+        self, of_images: np.ndarray, measures: Sequence[Measure], known: Sequence[str], name: str
+    ) -> np.ndarray:
+        """Return the wanted of the metrics `known` to the measures, in every resample."""
+        drawn = resampled(of_images, measures, resamples=self.resamples, seed=self.seed, name=name)
+        return drawn[[known.index(metric) for metric in self.metrics]]
 
     def _counts(self, cell: Cell) -> Counts:
         """Return a cell's counts, its images in the order of `sides.images`."""

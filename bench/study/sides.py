@@ -8,9 +8,12 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.results import seed_of
-from bench.show.choose import Cell, ColumnCells, choose, fill_columns
+from bench.show.choose import choose, fill_columns
 from bench.show.cross import refuse_mixed_worlds
-from bench.show.means import sort_seeds
+from bench.show.footer import footer
+from bench.show.means import Cell, ColumnCells, sort_seeds
+from bench.show.model import Column, Section, Table
+from bench.show.notes import headlines
 from datasets.catalog import CATALOG, place_of
 
 _STANDIN = "standin_"
@@ -41,6 +44,19 @@ class Sides:
     def labels(self) -> tuple[str, ...]:
         """The methods' labels, in order."""
         return tuple(column.label for column in self.columns)
+
+    def table(
+        self,
+        layout: str,
+        title: str,
+        stubs: tuple[str, ...],
+        columns: Sequence[Column],
+        sections: Sequence[Section],
+        notes: Sequence[str],
+    ) -> Table:
+        """Return a table of a study of these methods, with what is said above and below all of them."""
+        said = headlines(self.columns), tuple(notes), footer(self.columns)
+        return Table(layout, title, stubs, tuple(columns), tuple(sections), *said)
 
     def classes(self, key: str) -> list[str]:
         """Return the classes of a dataset that some side has a cell of."""

@@ -5,11 +5,8 @@ Every hidden state here is (B, tokens, width). The blocks of both towers: `metho
 
 from __future__ import annotations
 
-import copy
 import difflib
-import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +94,11 @@ def blank(config: Config) -> dict[str, Tensor]:
 
 def skeleton(config: Config, *, quick_gelu: bool) -> open_clip.CLIP:
     """Return a CLIP without storage (device "meta"); raises `ValueError` for one without a plain ViT."""
-    model = _built(json.dumps(architecture(config)), quick_gelu)
+    with torch.device("meta"):
+        model = open_clip.CLIP(**architecture(config), quick_gelu=quick_gelu)
     if not isinstance(model.visual, VisionTransformer):
         raise ValueError(f"{config!r} is not a CLIP with a plain vision transformer")
-    return copy.deepcopy(model)
-
-
-@lru_cache(maxsize=16)
-def _built(config: str, quick_gelu: bool) -> open_clip.CLIP:
-    # Without storage, but open_clip draws every initial weight all the same: a copy takes a third as long.
-    with torch.device("meta"):
-        return open_clip.CLIP(**json.loads(config), quick_gelu=quick_gelu)
+    return model
 
 
 def build(
@@ -159,15 +150,7 @@ def write_untrained(config: Config, path: Path, seed: int) -> None:
 
 def tokenize(texts: Sequence[str]) -> Tensor:
     """Return CLIP's token ids (n, 77), int64: start, words, end (the largest id), zeros."""
-    return torch.cat([_tokens(text) for text in texts])
-
-
-@lru_cache(maxsize=8192)
-@torch.inference_mode(False)
-def _tokens(text: str) -> Tensor:
-    # (1, 77). Methods ask for each other's sentences, and open_clip cleans every word of them each time.
-    tokens: Tensor = open_clip.tokenize([text])
-    return tokens
+    return open_clip.tokenize(list(texts))
 
 
 def trimmed(tokens: Tensor, at_least: int = 0) -> Tensor:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from bench.cli import main
 from bench.errors import BenchError
 from bench.show import Table, render
-from bench.study.bootstrap import METRICS, resampled_metrics, weighted_metrics
+from bench.study.bootstrap import METRICS, resampled, weighted_metrics
 from bench.study.compare import compare
 from bench.study.statistics import interval
 from metrics import image_metrics
@@ -99,7 +100,7 @@ def differences(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, resamples: int, name: str = "x"
 ) -> np.ndarray:
     one, other = (
-        resampled_metrics(labels, scores[None], resamples=resamples, seed=0, name=name)
+        resampled(labels, [partial(weighted_metrics, labels, scores)], resamples=resamples, seed=0, name=name)
         for scores in (first, second)
     )
     return one - other

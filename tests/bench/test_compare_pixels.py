@@ -17,7 +17,7 @@ from bench.show import Table
 from bench.store.cells import CellStore, identify
 from bench.store.maps import KeptMaps
 from bench.study.bootstrap import draw as weights_of
-from bench.study.bootstrap import resampled_pixel_metrics
+from bench.study.bootstrap import resampled
 from bench.study.compare import compare
 from bench.study.statistics import interval
 from metrics import Counts, PixelCounts, PixelMetrics
@@ -81,7 +81,7 @@ def test_differences_are_the_cells_and_intervals_lie_around_them(
         of_class = []
         for cell in [cell for cell in cells if cell["class"] == name]:
             counts, stored = read(cell), np.array([cell["metrics"][metric] for metric in METRICS])
-            drawn = resampled_pixel_metrics(labels, [counts], resamples=400, seed=0, name=f"parts/{name}")
+            drawn = resampled(labels, [counts.metrics], resamples=400, seed=0, name=f"parts/{name}")
             error = counts.metrics(np.ones((1, 8), np.int64))[:, 0] - stored
             off |= {(cell["title"], name, place): abs(each) for place, each in enumerate(error)}
             of_class.append(drawn - error[:, None])
@@ -107,7 +107,7 @@ def test_a_resample_is_the_class_with_its_images_repeated(measured: tuple[Cells,
     _, read = measured
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
     counts = read(measured[0][0])
-    drawn = resampled_pixel_metrics(labels, [counts], resamples=5, seed=3, name="parts/nut")
+    drawn = resampled(labels, [counts.metrics], resamples=5, seed=3, name="parts/nut")
     (weights,) = weights_of(labels, 5, 3, "parts/nut")
     assert weights[:, :3].sum(axis=1).tolist() == [3] * 5  # within the label
     for ours, weight in zip(drawn.T, weights, strict=True):

@@ -1,6 +1,7 @@
 """Comparing three methods or more: which pairs, corrected for how many, and whether the intervals cover."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.show import Table, render
 from bench.show.model import Value
-from bench.study.bootstrap import METRICS, resampled_metrics, weighted_metrics
+from bench.study.bootstrap import METRICS, resampled, weighted_metrics
 from bench.study.bootstrap import draw as weights_of
 from bench.study.compare import compare
 from bench.study.statistics import holm, interval, p_value
@@ -93,18 +94,17 @@ def test_industrial_datasets_beyond_the_fourteen_stand_before_medical_ones(cells
 
 def test_p_and_intervals_are_for_all_pairs_of_a_row_together(cells: Cells) -> None:
     table = compare(cells, list(GAINS), datasets=["headct"], resamples=600)
-    resampled = {}
+    of_method = {}
     for cell in cells[:3]:
         labels = np.array([row["label"] for row in cell["scores"]])
-        scores = np.array([[row["score"] for row in cell["scores"]]], np.float32)
-        resampled[cell["title"]] = resampled_metrics(
-            labels, scores, resamples=600, seed=0, name="headct/brain"
-        )
+        scores = np.array([row["score"] for row in cell["scores"]], np.float32)
+        measure = partial(weighted_metrics, labels, scores)
+        of_method[cell["title"]] = resampled(labels, [measure], resamples=600, seed=0, name="headct/brain")
     for place, metric in enumerate(METRICS):
         found = differences(table, metric)
         assert list(found) == [("HeadCT", p) for p in ("Best - Good", "Best - Fair", "Good - Fair")]
         drawn = [
-            resampled[first][place] - resampled[second][place]
+            of_method[first][place] - of_method[second][place]
             for first, second in (("Best", "Good"), ("Best", "Fair"), ("Good", "Fair"))
         ]
         assert [value.interval for value in found.values()] == [interval(each, 3) for each in drawn]

@@ -54,8 +54,8 @@ def test_the_three_misprinted_averages_are_computed_and_noted() -> None:
 
 @pytest.mark.parametrize("name", sorted(published.available()))
 def test_every_published_file_is_read_and_its_datasets_are_known(name: str) -> None:
-    results = published.read(published.find(name)).results
-    assert results.methods
+    results = published.read(published.find(name))
+    assert results.columns
     assert {group.title for group in results.groups} <= {"Industrial", "Medical"}
     for group in results.groups:
         for dataset in group.datasets:

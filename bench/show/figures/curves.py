@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bench.errors import BenchError, unknown
-from bench.show.choose import Cell, ColumnCells
 from bench.show.curves import Rates, rates
 from bench.show.figures.paper import line_of
 from bench.show.images import Images
-from bench.show.means import Results
+from bench.show.means import Cell, ColumnCells, Results
 from bench.show.model import metric_title
 from metrics import Curve
 
@@ -61,9 +60,8 @@ class Line:
 
 
 def curve_lines(
-    panel: str, columns: Sequence[ColumnCells], results: Results, dataset: str, images: Images,
-    classes: Sequence[str] = (),
-) -> list[Line]:  # fmt: skip
+    panel: str, results: Results, dataset: str, images: Images, classes: Sequence[str] = ()
+) -> list[Line]:
     """Return the methods' lines of a panel on one dataset (its key).
 
     Over several classes (and seeds) it is the mean curve: at each x the mean of y, so that the area below it
@@ -73,11 +71,10 @@ def curve_lines(
         BenchError: A class is unknown, or maps of a pixel-level panel are not kept.
     """
     kind, lines = PANELS[panel], []
-    places = ((group, row) for group in results.groups for row in group.datasets)
-    group, row = next((group, row) for group, row in places if row.key == dataset)
-    measured = _measured(columns, dataset)
+    group, row = next((group, row) for group, row in results.rows if row.key == dataset)
+    measured = _measured(results.columns, dataset)
     shown = [name for name in measured if not classes or name in classes]
-    for place, column in enumerate(columns):
+    for place, column in enumerate(results.columns):
         cells = [cell for cell in column.cells if cell["dataset"] == dataset and cell["class"] in shown]
         curves = [points for cell in cells if (points := _points(panel, cell, images)) is not None]
         if not curves:
@@ -123,7 +120,6 @@ def _at(
 
 
 def draw_curves(
-    columns: Sequence[ColumnCells],
     results: Results,
     images: Images,
     *,
@@ -134,8 +130,7 @@ def draw_curves(
     """Return a row of panels for each dataset, `width` inches wide.
 
     Args:
-        columns: The methods.
-        results: Of `columns`.
+        results: Of the methods.
         images: Finds their kept maps.
         panels: Keys of `PANELS`.
         width: Inches.
@@ -147,18 +142,17 @@ def draw_curves(
     for word in panels:
         if word not in PANELS:
             raise unknown("panel", word, PANELS)
-    known = {cell["class"] for column in columns for cell in column.cells}
+    known = {cell["class"] for column in results.columns for cell in column.cells}
     for word in classes:
         if word not in known:
             raise unknown("class", word, known)
     rows = [
         row
-        for group in results.groups
-        for row in group.datasets
-        if any(name in classes or not classes for name in _measured(columns, row.key))
+        for _, row in results.rows
+        if any(name in classes or not classes for name in _measured(results.columns, row.key))
     ]
     lines = {
-        (row.key, panel): curve_lines(panel, columns, results, row.key, images, classes)
+        (row.key, panel): curve_lines(panel, results, row.key, images, classes)
         for row in rows
         for panel in panels
     }
@@ -174,7 +168,7 @@ def draw_curves(
     side = min(width / across, 2.6) + (0.11 * most * max(map(len, labels)) + 0.2 if below else 0)
     figure = Figure(figsize=(width, (side * down + 0.3) * len(rows)), layout="constrained")
     for of_row, row in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
-        shown = [name for name in _measured(columns, row.key) if not classes or name in classes]
+        shown = [name for name in _measured(results.columns, row.key) if not classes or name in classes]
         said = f"mean over {len(shown)} classes" if len(shown) > 1 else shown[0]
         of_row.suptitle(f"{row.title}, {said}", x=0.01, ha="left", fontsize=8, fontweight="bold")
         for place, panel in enumerate(panels):

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.errors import BenchError, unknown
-from bench.show.choose import Cell, ColumnCells
 from bench.show.curves import PICKS, pick
 from bench.show.images import Images
+from bench.show.means import Cell, ColumnCells
 from bench.show.pictures import COLORMAP, tinted
 from datasets.catalog import place_of
 

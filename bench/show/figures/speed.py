@@ -8,7 +8,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench.errors import BenchError, unknown
-from bench.show.choose import ColumnCells
 from bench.show.cost import Cost, averages, cost
 from bench.show.figures.paper import point_of
 from bench.show.means import Results
@@ -21,17 +20,17 @@ Point = tuple[int, str, Cost, Value]
 """Place and label of the method, what it takes, what it reaches."""
 
 
-def speed_points(columns: Sequence[ColumnCells], results: Results, metric: str) -> dict[str, list[Point]]:
+def speed_points(results: Results, metric: str) -> dict[str, list[Point]]:
     """Return the methods' points for each group of datasets that has the metric.
 
     Raises:
         BenchError: The metric is unknown, or no cell says how fast it was.
     """
-    known = {name for column in columns for cell in column.cells for name in cell["metrics"]}
+    known = {name for column in results.columns for cell in column.cells for name in cell["metrics"]}
     if metric not in known:
         raise unknown("metric", metric, known)
     points: dict[str, list[Point]] = {}
-    for place, column in enumerate(columns):
+    for place, column in enumerate(results.columns):
         taken = cost(column)
         for group in results.groups if taken.images_per_s else ():
             for title, value in averages(results, column.label, group, metric):
@@ -43,18 +42,18 @@ def speed_points(columns: Sequence[ColumnCells], results: Results, metric: str) 
     return points
 
 
-def draw_speed(columns: Sequence[ColumnCells], results: Results, *, metric: str, width: float) -> Figure:
+def draw_speed(results: Results, *, metric: str, width: float) -> Figure:
     """Return a row of panels for each group of datasets, `width` inches wide: speed, and memory if measured.
 
     Hollow points are not ranked in the tables. Raises `BenchError` as `speed_points`.
     """
-    points = speed_points(columns, results, metric)
+    points = speed_points(results, metric)
     has_memory = any(point[2].peak_gib is not None for row in points.values() for point in row)
     fields = list(_AXES) if has_memory else ["images_per_s"]
     panels = [(title, field) for title in points for field in fields]
     across = min(len(panels), 2 if width > 2 * _NARROW else 1)
     down = -(-len(panels) // across)
-    height = min(width / across, 2.6) * down + 0.16 * len(columns) / (width / 1.7) + 0.3
+    height = min(width / across, 2.6) * down + 0.16 * len(results.columns) / (width / 1.7) + 0.3
     figure = Figure(figsize=(width, height), layout="constrained")
     level = LEVELS[metric.partition("_")[0]].partition(" ")[0]
     for place, (title, field) in enumerate(panels):

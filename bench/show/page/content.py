@@ -1,4 +1,4 @@
-"""What stands on the page: tables and charts as plain values, each number with the cells behind it."""
+"""What stands on the page: grids of tables and charts as values, each number with the cells behind it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 from bench.errors import BenchError
 from bench.results import seed_of
 from bench.show import build, published
-from bench.show.choose import Cell, ColumnCells, choose, fill_columns, settings
+from bench.show.choose import choose, fill_columns, settings
 from bench.show.cost import averages, cost
 from bench.show.curves import telling
 from bench.show.images import Images
-from bench.show.means import Results
-from bench.show.model import LEVELS, TRIPLES, Table, Value, metric_title, with_aupro
+from bench.show.means import Cell, ColumnCells, Results
+from bench.show.model import LEVELS, TRIPLES, Entry, Section, with_aupro
 from bench.show.page.curves import curves, pixel_curves
-from bench.show.page.grids import grid, level_of, metrics_of, said, turned
+from bench.show.page.grids import Grid, level_of, metrics_of, said
 from bench.show.summary import ORIGIN, summarise
 from bench.store.cells import identify
 from bench.store.marks import Mark
@@ -37,7 +37,7 @@ class Content:
     """The page without its form."""
 
     tables: dict[str, Any]
-    """For the template: tables, notes, menus."""
+    """For the template: grids, notes, menus."""
     cells: list[dict[str, Any]]
     """For the script, one for each cell: what it was measured with, curves, telling images."""
     charts: dict[str, Any]
@@ -62,8 +62,8 @@ def content(cells: Iterable[Cell], kept: Images | None = None, **wanted: Any) ->
     where = _finder(results, labels)
     per_class = build(cells, "per-class", aupro="both", **wanted)
     tables = {
-        "paper": [_level(paper, place, where) for place in range(len(paper.sections))],
-        "classes": [grid(per_class, section, where) for section in per_class.sections],
+        "paper": [_level(Grid(paper, section, where)) for section in paper.sections],
+        "classes": [Grid(per_class, section, where) for section in per_class.sections],
         "cross": _cross(cells, by_source, where, wanted),
         "published": _published(cells, where, wanted),
         "headlines": paper.headlines,
@@ -77,47 +77,36 @@ def content(cells: Iterable[Cell], kept: Images | None = None, **wanted: Any) ->
         ],
         "methods": [column.label for column in columns],
         "domains": [group.title for group in results.groups],
-        "datasets": [row.title for group in results.groups for row in group.datasets],
+        "datasets": [row.title for _, row in results.rows],
         "metrics": {each["key"]: each for section in paper.sections for each in _metrics(section)},
         "levels": LEVELS,
     }
-    return Content(tables, _cells(columns, by_source, results, labels, kept), _speed(columns, results))
+    return Content(tables, _cells(results, by_source, labels, kept), _speed(results))
 
 
-def _metrics(section: Any) -> list[dict[str, str]]:
+def _metrics(section: Section) -> list[dict[str, str]]:
     level = level_of(section)
     return [each | {"level": level} for each in metrics_of(section)]
 
 
-def _level(paper: Table, place: int, where: Callable[[Value], str | None]) -> dict[str, Any]:
-    section = paper.sections[place]
-    return {
-        "level": level_of(section),
-        "title": LEVELS[level_of(section)],
-        "metrics": metrics_of(section),
-        "by_dataset": grid(paper, section, where),
-        "by_method": grid(*turned(paper, section), where),
-    }
+def _level(grid: Grid) -> dict[str, Any]:
+    level = level_of(grid.section)
+    return {"level": level, "title": LEVELS[level], "metrics": metrics_of(grid.section), "grid": grid}
 
 
-def _rows(results: Results) -> dict[tuple[str, str], int]:
-    places = [(group.title, row.title) for group in results.groups for row in group.datasets]
-    return {place: number for number, place in enumerate(places)}
-
-
-def _finder(results: Results, labels: Sequence[str]) -> Callable[[Value], str | None]:
-    """Return a number's address: `method|domain|dataset|class` by place in the lists of the page."""
-    rows = _rows(results)
+def _finder(results: Results, labels: Sequence[str]) -> Callable[[Entry], str | None]:
+    """Return an entry's address: `method|domain|dataset|class` by place in the lists of the page."""
+    rows = {(group.title, row.title): number for number, (group, row) in enumerate(results.rows)}
     groups = {group.title: number for number, group in enumerate(results.groups)}
     titles = {title: number for (_, title), number in rows.items()}
     places = {label: number for number, label in enumerate(labels)}
 
-    def where(value: Value) -> str | None:
-        subject = value.subject
-        if subject.origin != ORIGIN or subject.method not in places or value.number is None:
-            return None
-        row = rows.get((subject.domain, subject.dataset), titles.get(subject.dataset, ""))
-        return f"{places[subject.method]}|{groups.get(subject.domain, '')}|{row}|{subject.class_key}"
+    def where(entry: Entry) -> str | None:
+        for subject in (value.subject for value in entry if value.number is not None):
+            if subject.origin == ORIGIN and subject.method in places:
+                row = rows.get((subject.domain, subject.dataset), titles.get(subject.dataset, ""))
+                return f"{places[subject.method]}|{groups.get(subject.domain, '')}|{row}|{subject.class_key}"
+        return None
 
     return where
 
@@ -134,12 +123,14 @@ def _cross(
         return {"why": str(error)}
     sections = []
     for section in table.sections:
-        label = section.title.rsplit(": ", 1)[0]
-        metric = section.rows[0].entries[0][0].metric
-        level = metric.partition("_")[0]
+        ((metric, title),) = ((each["key"], each["title"]) for each in metrics_of(section))
         sections.append(
-            grid(table, section, where, heat=True)
-            | {"method": label, "metric": metric, "key_title": (metric, f"{level} {metric_title(metric)}")}
+            {
+                "grid": Grid(table, section, where, heat=True),
+                "method": section.title.rsplit(": ", 1)[0],
+                "metric": metric,
+                "key_title": (metric, f"{level_of(section)} {title}"),
+            }
         )
     return {"sections": sections, "notes": table.notes, "legend": table.legend(), "title": table.title}
 
@@ -153,19 +144,17 @@ def _published(cells: Sequence[Cell], where: Any, wanted: Mapping[str, Any]) -> 
         except BenchError as error:
             compared.append({"name": name, "why": str(error)})
             continue
-        sections = [
-            grid(table, section, where) | {"metrics": metrics_of(section)} for section in table.sections
-        ]
+        sections = [Grid(table, section, where) for section in table.sections]
         compared.append({"name": name, "title": table.title, "notes": table.notes, "sections": sections})
     return sorted(compared, key=lambda each: "why" in each)
 
 
-def _speed(columns: Sequence[ColumnCells], results: Results) -> dict[str, Any]:
+def _speed(results: Results) -> dict[str, Any]:
     """Return for each method what it costs, and its averages: a point for each group and metric."""
     methods: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     metrics = results.known(tuple(with_aupro((*TRIPLES["image"], *TRIPLES["pixel"]), "both")))
-    for number, column in enumerate(columns):
+    for number, column in enumerate(results.columns):
         taken = cost(column)._asdict()
         methods.append({"method": number, "label": column.label, **taken})
         points += [
@@ -187,27 +176,19 @@ def _speed(columns: Sequence[ColumnCells], results: Results) -> dict[str, Any]:
 
 
 def _cells(
-    columns: Sequence[ColumnCells],
-    by_source: Sequence[ColumnCells],
-    results: Results,
-    labels: Sequence[str],
-    kept: Images | None,
+    results: Results, by_source: Sequence[ColumnCells], labels: Sequence[str], kept: Images | None
 ) -> list[dict[str, Any]]:
-    places: dict[str, list[int]] = {}
-    for column in (*columns, *by_source):
+    places: dict[str, dict[int, None]] = {}
+    for column in (*results.columns, *by_source):
         for cell in column.cells:
-            of_cell = places.setdefault(cell["key"], [])
-            of_cell += [labels.index(column.label)] if labels.index(column.label) not in of_cell else []
+            places.setdefault(cell["key"], {})[labels.index(column.label)] = None
     rows = {
-        row.key: (group_number, number)
-        for number, (group_number, row) in enumerate(
-            (group_number, row) for group_number, group in enumerate(results.groups) for row in group.datasets
-        )
+        row.key: (results.groups.index(group), number) for number, (group, row) in enumerate(results.rows)
     }
     return [
         {
             "key": cell["key"],
-            "methods": places[cell["key"]],
+            "methods": [*places[cell["key"]]],
             "domain": rows[cell["dataset"]][0],
             "dataset": rows[cell["dataset"]][1],
             "class": cell["class"],
@@ -220,7 +201,7 @@ def _cells(
                 for which, row in telling(cell).items()
             },
         }
-        for column in columns
+        for column in results.columns
         for cell in column.cells
     ]
 

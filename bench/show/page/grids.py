@@ -1,45 +1,34 @@
-"""Tables as the page's template takes them: every text, mark and rank as the table has it."""
+"""What the page's template asks of a table: a section as it stands or turned, and how a number looks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from fractions import Fraction
+from typing import NamedTuple
 
-from bench.show.model import LEVELS, Column, Entry, Row, Section, Table, Value, metric_title, only_gap
+from bench.show.model import LEVELS, Column, Entry, Row, Section, Table, Value, metric_title
 from bench.store.marks import Mark
 
-Where = Callable[[Value], str | None]
-"""A number -> which cells it is made from, as the page's script reads it; None: from none."""
 
+class Grid(NamedTuple):
+    """A section of a table as the page shows it."""
 
-def grid(table: Table, section: Section, where: Where, *, heat: bool = False) -> dict[str, Any]:
-    """Return a section as plain values: heads, rows, entries. `heat` adds colours by the number."""
-    return {
-        "title": section.title,
-        "stubs": table.stubs,
-        "columns": [
-            {"title": column.title, "span": column.span, "rule": rule}
-            for column, rule in zip(table.columns, table.rules(), strict=True)
-        ],
-        "rows": [
-            {
-                "labels": row.labels,
-                "average": row.is_average,
-                "entries": [_entry(entry, where, heat) for entry in row.entries],
-            }
-            for row in section.rows
-        ],
-    }
+    table: Table
+    section: Section
+    where: Callable[[Entry], str | None]
+    """An entry -> which cells it is made from, as the page's script reads it; None: from none."""
+    heat: bool = False
+    """Whether fields are coloured by their number."""
 
-
-def turned(table: Table, section: Section) -> tuple[Table, Section]:
-    """Return the section with methods as rows and datasets as columns; the same numbers and ranks."""
-    columns = tuple(Column(row.labels[-1], row.labels[0]) for row in section.rows)
-    rows = tuple(
-        Row((column.setting, column.title), entries)
-        for column, entries in zip(table.columns, zip(*(row.entries for row in section.rows), strict=True),
-                                   strict=True)
-    )  # fmt: skip
-    return replace(table, stubs=("Setting", "Method"), columns=columns), Section(section.title, rows)
+    def turned(self) -> "Grid":
+        """Return it with methods as rows and datasets as columns; the same numbers and ranks."""
+        columns = tuple(Column(row.labels[-1], row.labels[0]) for row in self.section.rows)
+        entries = zip(*(row.entries for row in self.section.rows), strict=True)
+        rows = tuple(
+            Row((column.setting, column.title), of_column)
+            for column, of_column in zip(self.table.columns, entries, strict=True)
+        )
+        table = replace(self.table, stubs=("Setting", "Method"), columns=columns)
+        return self._replace(table=table, section=Section(self.section.title, rows))
 
 
 def metrics_of(section: Section) -> list[dict[str, str]]:
@@ -53,26 +42,11 @@ def level_of(section: Section) -> str:
     return section.rows[0].entries[0][0].metric.partition("_")[0]
 
 
-def _entry(entry: Entry, where: Where, heat: bool) -> dict[str, Any]:
-    """Return the numbers of an entry; where it has none, what stands for all of them."""
-    shown = [_value(value, heat) for value in entry]
-    if only_gap(entry):
-        shown = [shown[0] | {"metric": None, "said": shown[0]["said"].partition(":")[0]}]
-    return {"shown": shown, "where": next(filter(None, map(where, entry)), None)}
-
-
-def _value(value: Value, heat: bool) -> dict[str, Any]:
+def kind(value: Value) -> str:
+    """Return the classes of its style, joined by blanks."""
     kinds = ["best"] if value.bold else ["second"] if value.rank == 2 else []
     kinds += ["gap"] if value.number is None else [] if value.competes or value.signed else ["unranked"]
-    return {
-        "text": value.text + ("" if value.spread is None else f"±{value.spread}"),
-        "symbols": value.symbols,
-        "kind": " ".join(kinds),
-        "metric": value.metric,
-        "sort": None if value.number is None else float(value.number),
-        "said": said(value),
-        "colour": _colour(float(value.number)) if heat and value.number is not None else None,
-    }
+    return " ".join(kinds)
 
 
 def said(value: Value) -> str:
@@ -89,10 +63,11 @@ def said(value: Value) -> str:
     return "\n".join(lines)
 
 
-def _colour(number: float) -> Mapping[str, str]:
+def colour(number: Fraction) -> Mapping[str, str]:
+    """Return the colours behind and of a number from 0 to 1."""
     from matplotlib import colormaps  # noqa: PLC0415 (only who draws waits for it)
 
-    red, green, blue, _ = colormaps["cividis"](number)
+    red, green, blue, _ = colormaps["cividis"](float(number))
     light = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45
     channels = ", ".join(str(round(255 * part)) for part in (red, green, blue))
     return {"back": f"rgb({channels})", "ink": "#000" if light else "#fff"}

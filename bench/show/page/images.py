@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from bench.errors import BenchError
-from bench.show.choose import Cell
 from bench.show.images import Images
+from bench.show.means import Cell
 from bench.show.page.content import Content
 from bench.show.pictures import outlined, tinted
 from bench.store.atomic import write_atomically

@@ -10,7 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from bench.show.model import only_gap
 from bench.show.page.content import Content
+from bench.show.page.grids import colour, kind, said
 from bench.show.page.libraries import chart_script, libraries, table_script, table_style
 from bench.store.atomic import write_atomically
 
@@ -36,6 +38,7 @@ def render(page: Content, images: str | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"kind": kind, "said": said, "colour": colour, "only_gap": only_gap}
     scripts = [table_script(), chart_script(), (_HERE / "templates/page.js").read_text(encoding="utf-8")]
     lists = {name: page.tables[name] for name in ("methods", "domains", "datasets")}
     data = {"cells": page.cells, "charts": page.charts, "fragments": _fragments(page, environment), **lists}
@@ -58,7 +61,7 @@ def _fragments(page: Content, environment: Environment) -> dict[str, str]:
     named |= {f"classes-{place}": make.classes(each) for place, each in enumerate(tables["classes"])}
     named |= {f"published-{place}": make.published(each) for place, each in enumerate(tables["published"])}
     crossed = tables["cross"].get("sections", ())
-    return named | {f"cross|{each['method']}|{each['metric']}": make.cross(each) for each in crossed}
+    return named | {f"cross|{each['method']}|{each['metric']}": make.cross(each["grid"]) for each in crossed}
 
 
 def _packed(data: Any) -> str:

@@ -97,7 +97,8 @@ def write_grid(
     for place, method in enumerate(methods):
         for dataset in datasets:
             for each in CATALOG[dataset].classes:
-                images = {"normal": each.normal or 90, "anomalous": each.anomalous or 110}
+                normal, anomalous = each.counts
+                images = {"normal": normal or 90, "anomalous": anomalous or 110}
                 write(results, cell(method, dataset, each.key, place, images if true_size else IMAGES))
                 written += 1
     return written

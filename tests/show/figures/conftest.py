@@ -6,8 +6,9 @@ import pytest
 
 from bench.cli import main
 from bench.results import read
-from bench.show.choose import ColumnCells, choose, fill_columns
+from bench.show.choose import choose, fill_columns
 from bench.show.images import Images
+from bench.show.means import ColumnCells
 from bench.store.cells import Cell, CellStore
 from tests.bench.conftest import make_mvtec_layout
 

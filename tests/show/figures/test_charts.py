@@ -13,7 +13,7 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.results import read
 from bench.show import build
-from bench.show.choose import ColumnCells, choose, fill_columns
+from bench.show.choose import choose, fill_columns
 from bench.show.figures.cross import draw_cross
 from bench.show.figures.curves import PANELS, curve_lines, draw_curves
 from bench.show.figures.paper import WIDTHS, save, width_of
@@ -26,9 +26,9 @@ from tests.bench.page.grid import cell, write
 from tests.show.figures.conftest import Measured
 
 
-def shown(cells: list[Any], datasets: tuple[str, ...] = ()) -> tuple[list[ColumnCells], Results, Images]:
-    columns = fill_columns(choose(cells))
-    return columns, summarise(columns, datasets=datasets), Images(CellStore(Path()), cells, Path())
+def shown(cells: list[Any], datasets: tuple[str, ...] = ()) -> tuple[Results, Images]:
+    results = summarise(fill_columns(choose(cells)), datasets=datasets)
+    return results, Images(CellStore(Path()), cells, Path())
 
 
 GRID = [
@@ -45,11 +45,11 @@ def area(line: Any, limit: float = 1.0) -> float:
 
 
 def test_the_area_of_a_mean_curve_is_the_mean_of_the_areas() -> None:
-    columns, results, images = shown(GRID)
+    results, images = shown(GRID)
     for panel, metric in (("roc", "image_auroc"), ("pr", "image_ap")):
-        lines = curve_lines(panel, columns, results, "btad", images)
+        lines = curve_lines(panel, results, "btad", images)
         assert [line.label.split()[0] for line in lines] == ["VAND", "MuSc"]
-        for line, column in zip(lines, columns, strict=True):
+        for line, column in zip(lines, results.columns, strict=True):
             of_dataset = [each["metrics"][metric] for each in column.cells if each["dataset"] == "btad"]
             assert line.x.size == 1001
             assert area(line) == pytest.approx(np.mean(of_dataset), abs=3e-3)
@@ -61,19 +61,20 @@ def test_a_mean_of_precisions_goes_in_steps() -> None:
         rows = [(0.9, first), (0.8, second), (0.1, 1)]
         scores = [{"image": f"{score}", "label": label, "score": score} for score, label in rows]
         few.append(cell("vand", "btad", name) | {"scores": scores, "key": name})
-    (line,) = curve_lines("pr", *shown(few)[:2], "btad", shown(few)[2])
+    results, images = shown(few)
+    (line,) = curve_lines("pr", results, "btad", images)
     # Precisions: 1 up to recall 1/2, then 2/3; and 1/2 up to recall 1/2, then 2/3.
     assert line.y[[1, 250, 499]] == pytest.approx(3 / 4)
     assert line.y[[501, 750, 999]] == pytest.approx(2 / 3)
 
 
 def test_a_label_has_the_tables_number_and_marks() -> None:
-    columns, results, images = shown(GRID)
+    results, images = shown(GRID)
     groups = {row.key: (group, row) for group in results.groups for row in group.datasets}
-    whole = curve_lines("roc", columns, results, "btad", images)
-    one = curve_lines("roc", columns, results, "btad", images, ["02"])
-    two = curve_lines("roc", columns, results, "btad", images, ["02", "03"])
-    for place, column in enumerate(columns):
+    whole = curve_lines("roc", results, "btad", images)
+    one = curve_lines("roc", results, "btad", images, ["02"])
+    two = curve_lines("roc", results, "btad", images, ["02", "03"])
+    for place, column in enumerate(results.columns):
         mean = results.value(column.label, *groups["btad"], "image_auroc")
         alone = results.value(column.label, *groups["btad"], "image_auroc", "02")
         assert whole[place].label == f"{column.label} {mean.text}{mean.symbols}"
@@ -81,30 +82,30 @@ def test_a_label_has_the_tables_number_and_marks() -> None:
         assert two[place].label == column.label
     assert whole[1].label.endswith("◇")
     assert area(one[0]) == pytest.approx(
-        next(each for each in columns[0].cells if each["class"] == "02")["metrics"]["image_auroc"], abs=1e-3
+        next(each for each in results.columns[0].cells if each["class"] == "02")["metrics"]["image_auroc"],
+        abs=1e-3,
     )
 
 
 def test_pixel_curves_come_from_kept_maps(measured: Measured) -> None:
-    columns = measured.columns
-    results = summarise(columns)
+    results = summarise(measured.columns)
     (dataset,) = {each["dataset"] for each in measured.cells}
     for panel, limit in (("pixel-roc", 1.0), ("pro", 0.3)):
-        lines = curve_lines(panel, columns, results, dataset, measured.images)
-        for line, column in zip(lines, columns, strict=True):
+        lines = curve_lines(panel, results, dataset, measured.images)
+        for line, column in zip(lines, results.columns, strict=True):
             values = [each["metrics"][PANELS[panel].metric] for each in column.cells]
             assert area(line, limit) == pytest.approx(np.mean(values), abs=5e-3), panel
-    figure = draw_curves(columns, results, measured.images, panels=["pixel-pr", "pro"], width=3.25)
+    figure = draw_curves(results, measured.images, panels=["pixel-pr", "pro"], width=3.25)
     assert [axes.get_title() for axes in figure.axes] == ["Pixel precision-recall", "Per-region overlap"]
     assert [axes.get_xlim()[1] for axes in figure.axes] == [1, 0.3]
     assert figure.axes[0].lines[0].get_drawstyle() == "steps-pre"
 
 
 def test_panels_have_a_line_for_each_method_that_differs_in_colour() -> None:
-    columns, results, images = shown(GRID)
-    figure = draw_curves(columns, results, images, panels=["roc", "pr"], width=6.875)
+    results, images = shown(GRID)
+    figure = draw_curves(results, images, panels=["roc", "pr"], width=6.875)
     for width, across in ((6.875, 3), (3.25, 2)):
-        wide = draw_curves(columns, results, images, panels=["roc", "pr", "roc"], width=width)
+        wide = draw_curves(results, images, panels=["roc", "pr", "roc"], width=width)
         assert wide.axes[0].get_subplotspec().get_gridspec().ncols == across  # type: ignore[union-attr]
     assert figure.get_size_inches()[0] == 6.875
     assert len(figure.axes) == 4
@@ -120,12 +121,12 @@ def test_panels_have_a_line_for_each_method_that_differs_in_colour() -> None:
 
 
 def test_curves_that_cannot_be_drawn_are_refused(measured: Measured) -> None:
-    columns, results, images = shown(GRID)
+    results, images = shown(GRID)
     options: dict[str, Any] = {"width": 3.25}
     with pytest.raises(BenchError, match="no panel 'prc'"):
-        draw_curves(columns, results, images, panels=["prc"], **options)
+        draw_curves(results, images, panels=["prc"], **options)
     with pytest.raises(BenchError, match="no class '04'"):
-        draw_curves(columns, results, images, panels=["roc"], classes=["04"], **options)
+        draw_curves(results, images, panels=["roc"], classes=["04"], **options)
     with pytest.raises(BenchError, match="no kept maps"):
         draw_curves(*shown([read_back(GRID[0])]), panels=["pro"], **options)
     one_label = cell("vand", "isic", "skin") | {"key": "isic"}
@@ -177,14 +178,14 @@ def write_cross(root: Path) -> None:
 
 def test_points_stand_at_speed_and_number_and_hollow_where_unranked() -> None:
     unranked = [each | {"marks": ["untrained"]} if each["method"] == "musc" else each for each in GRID]
-    columns, results, _ = shown(unranked, ("btad", "headct"))
-    figure = draw_speed(columns, results, metric="image_auroc", width=6.875)
+    results, _ = shown(unranked, ("btad", "headct"))
+    figure = draw_speed(results, metric="image_auroc", width=6.875)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Industrial"] * 2 + ["Medical"] * 2
     assert {axes.get_ylabel() for axes in figure.axes} == {"Image AUROC (%)"}
     speed, memory = figure.axes[:2]
     assert (speed.get_xscale(), memory.get_xscale()) == ("log", "linear")
     group = results.groups[0]
-    for place, column in enumerate(columns):
+    for place, column in enumerate(results.columns):
         value = results.value(column.label, group, None, "image_auroc")
         for axes, x in ((speed, 4.0 + 5 * place), (memory, 1 + place)):
             at = axes.collections[place].get_offsets()[0]
@@ -192,18 +193,18 @@ def test_points_stand_at_speed_and_number_and_hollow_where_unranked() -> None:
         hollow = not len(speed.collections[place].get_facecolors())
         assert hollow == (column.method == "musc")
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [column.label for column in columns]
+    assert [text.get_text() for text in legend.get_texts()] == [column.label for column in results.columns]
 
 
 def test_without_memory_only_speed_is_drawn() -> None:
     on_cpu = [each | {"timing": each["timing"] | {"peak_gpu_bytes": None}} for each in GRID]
-    figure = draw_speed(*shown(on_cpu)[:2], metric="image_ap", width=3.25)
+    figure = draw_speed(shown(on_cpu)[0], metric="image_ap", width=3.25)
     assert [axes.get_xlabel() for axes in figure.axes] == ["images per second"] * 2
     with pytest.raises(BenchError, match="no metric 'image_app'; did you mean 'image_ap'"):
-        draw_speed(*shown(on_cpu)[:2], metric="image_app", width=3.25)
+        draw_speed(shown(on_cpu)[0], metric="image_app", width=3.25)
     untimed = [each | {"timing": {}} for each in GRID]
     with pytest.raises(BenchError, match="choose another --metric"):
-        draw_speed(*shown(untimed)[:2], metric="image_ap", width=3.25)
+        draw_speed(shown(untimed)[0], metric="image_ap", width=3.25)
 
 
 @pytest.mark.parametrize(("word", "inches"), [*WIDTHS.items(), ("5.5", 5.5)])
@@ -222,8 +223,8 @@ def test_files_embed_their_letters_and_hold_no_date(tmp_path: Path) -> None:
 
     def draw() -> Figure:
         named = [each | {"title": "$x^2$ \\alpha"} if each["method"] == "musc" else each for each in GRID]
-        columns, results, images = shown(named)
-        drawn.append(draw_curves(columns, results, images, panels=["roc"], width=3.25))
+        results, images = shown(named)
+        drawn.append(draw_curves(results, images, panels=["roc"], width=3.25))
         return drawn[-1]
 
     with warnings.catch_warnings():
