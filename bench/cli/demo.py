@@ -10,7 +10,7 @@ from bench.demo.demo import HEADLINE, Demo, demo_requests
 from bench.errors import BenchError
 from bench.results import read
 from bench.run.plan import summary
-from bench.show import build, write_tables
+from bench.show import select, write_tables
 from bench.store.digests import DigestCache
 
 EXAMPLES = """\
@@ -34,14 +34,14 @@ def main(parsed: argparse.Namespace) -> int:
     outcome = run_with_progress(plan, demo.store, machine)
     wanted = {cell.key for cell in plan.wanted}
     cells = [cell for cell in read(demo.store) if cell["key"] in wanted]
-    methods = [request.word for request in demo_requests()]
-    written = write_tables(build(cells, methods=methods, headline=HEADLINE), demo.tables, "paper")
+    chosen = select(cells, methods=[request.word for request in demo_requests()], headline=HEADLINE)
+    written = write_tables(chosen.table(), demo.tables, "paper")
     pictures = demo.draw_gallery(cells)
     try:
-        page = f"all of it to look at: {demo.write_page(cells, methods)}"
+        page = f"all of it to look at: {demo.write_page(chosen, cells)}"
     except BenchError as error:
         page = f"no page: {error}"
     print()
-    print_table(build(cells, "methods", methods=methods, headline=HEADLINE), "text")
+    print_table(chosen.table("methods"), "text")
     print(f"every dataset: {', '.join(map(str, written))}\npictures: {', '.join(map(str, pictures))}\n{page}")
     return 1 if outcome.failed or plan.refused else 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.cli.common import add_roots, add_selection, cell_store, selection_of
 from bench.results import read
+from bench.show import select
 from bench.show.images import Images
 from bench.show.page import LARGEST, add_images, content, write_page
 
@@ -38,7 +39,7 @@ def main(parsed: argparse.Namespace) -> int:
     store = cell_store(parsed.results)
     cells = read(store)
     images = Images(store, cells, parsed.data_root)
-    page = content(cells, kept=images, **selection_of(parsed, cells))
+    page = content(select(cells, **selection_of(parsed, cells)), images)
     path, flag, said = parsed.out, "--out", None
     if parsed.site is not None:
         path, flag = parsed.site / "index.html", "--site"

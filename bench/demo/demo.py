@@ -11,6 +11,7 @@ from bench.demo.standin import stand_in_folders
 from bench.run.plan import Plan
 from bench.run.planner import make_plan
 from bench.run.protocol import MethodRequest
+from bench.show import Selection
 from bench.show.choose import choose, fill_columns
 from bench.show.figures.gallery import draw_gallery, gallery_rows
 from bench.show.figures.paper import save
@@ -80,10 +81,10 @@ class Demo:
         width = 0.8 * (3 + len(columns))
         return save(lambda: draw_gallery(rows, titles, width, "map"), self.tables / "gallery", "--root")
 
-    def write_page(self, cells: Sequence[Cell], methods: Sequence[str]) -> Path:
+    def write_page(self, chosen: Selection, cells: Sequence[Cell]) -> Path:
         """Write the results page with small pictures; raises `BenchError` where that cannot be."""
         images = self._images(cells)
-        page, said = add_images(content(cells, kept=images, methods=methods), cells, images, None)
+        page, said = add_images(content(chosen, images), cells, images, None)
         return write_page(page, self.page, images=said, flag="--root")
 
     def _images(self, cells: Iterable[Cell]) -> Images:

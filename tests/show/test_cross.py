@@ -12,7 +12,7 @@ import pytest
 
 from bench.cli import main
 from bench.errors import BenchError
-from bench.show import Table, build, build_published, render
+from bench.show import LAYOUTS, Table, build, build_published, render, select
 from bench.store.cells import CellId, CellStore
 
 Make = Callable[..., Any]
@@ -190,6 +190,22 @@ def test_stand_ins_have_their_diagonal_and_never_meet_real_data(make_dataset: Ma
     assert rows["BTAD"] == {"VisA": "80.0", "BTAD": "-‡", "Mean": "80.0", "Common": "-"}
     with pytest.raises(BenchError, match="standin_visa is generated and others are real"):
         build([*cells, *make_dataset("m", "isic", 0.5)], "cross")
+
+
+def test_cells_chosen_once_give_every_layout_in_any_order(make_dataset: Make) -> None:
+    cells = make_dataset("m", "btad", 0.9, source="mvtec") + make_dataset("n", "isic", 0.8, source=None)
+    words = {"methods": ["n", "m", "q"], "headline": "Look"}
+    chosen = select(cells, **words)
+    for layout in (*reversed(LAYOUTS), *LAYOUTS):
+        table = chosen.table(layout, aupro="both")
+        assert table.values and list(table.values()) == list(
+            build(cells, layout, aupro="both", **words).values()
+        )
+        assert table.headlines[0] == "Look" and "no cells of q" in table.notes
+    with pytest.raises(BenchError, match="--against goes with --layout paper"):
+        chosen.table("cross", against="tipsomaly_paper")
+    with pytest.raises(BenchError, match="--metrics goes with --layout cross"):
+        chosen.table(metrics=["image_auroc"])
 
 
 def test_formats_mark_diagonal_and_protocol(cells: Cells) -> None:

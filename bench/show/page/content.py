@@ -1,13 +1,13 @@
 """What stands on the page: grids of tables and charts as values, each number with the cells behind it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import BenchError
 from bench.results import seed_of
-from bench.show import build, published
-from bench.show.choose import choose, fill_columns, settings
+from bench.show import CROSS, Selection, published
+from bench.show.choose import settings
 from bench.show.cost import averages, cost
 from bench.show.curves import telling
 from bench.show.images import Images
@@ -15,7 +15,7 @@ from bench.show.means import Cell, ColumnCells, Results
 from bench.show.model import LEVELS, TRIPLES, Entry, Section, with_aupro
 from bench.show.page.curves import curves, pixel_curves
 from bench.show.page.grids import Grid, level_of, metrics_of, said
-from bench.show.summary import ORIGIN, summarise
+from bench.show.summary import ORIGIN
 from bench.store.cells import identify
 from bench.store.marks import Mark
 
@@ -44,28 +44,21 @@ class Content:
     """For the script: speed, memory and averages of each method."""
 
 
-def content(cells: Iterable[Cell], kept: Images | None = None, **wanted: Any) -> Content:
-    """Return the page's content; `wanted` chooses cells as in `bench.show.build`.
-
-    Pixel curves come from `kept` maps, where there are some.
+def content(chosen: Selection, kept: Images | None = None) -> Content:
+    """Return the page's content; pixel curves come from `kept` maps, where there are some.
 
     Raises:
-        BenchError: Nothing is there, or cells of one column were measured differently.
+        BenchError: Cells of one column were measured differently.
     """
-    cells = list(cells)
-    chosen = choose(cells, **wanted)
-    columns = fill_columns(chosen)
-    results = summarise(columns, datasets=wanted.get("datasets", ()))
-    paper = build(cells, "paper", aupro="both", **wanted)
-    by_source = fill_columns(chosen, by_source=True)
-    labels = list(dict.fromkeys(column.label for column in (*columns, *by_source)))
+    results, by_source = chosen.results, chosen.by_source
+    paper, per_class = (chosen.table(layout, aupro="both") for layout in ("paper", "per-class"))
+    labels = list(dict.fromkeys(column.label for column in (*results.columns, *by_source)))
     where = _finder(results, labels)
-    per_class = build(cells, "per-class", aupro="both", **wanted)
     tables = {
         "paper": [_level(Grid(paper, section, where)) for section in paper.sections],
         "classes": [Grid(per_class, section, where) for section in per_class.sections],
-        "cross": _cross(cells, by_source, where, wanted),
-        "published": _published(cells, where, wanted),
+        "cross": _cross(chosen, where),
+        "published": _published(chosen, where),
         "headlines": paper.headlines,
         "notes": paper.notes,
         "footer": paper.footer,
@@ -75,7 +68,7 @@ def content(cells: Iterable[Cell], kept: Images | None = None, **wanted: Any) ->
             if mark.symbol
             for used in [any(mark in value.marks for table in (paper, per_class) for value in table.values())]
         ],
-        "methods": [column.label for column in columns],
+        "methods": [column.label for column in results.columns],
         "domains": [group.title for group in results.groups],
         "datasets": [row.title for _, row in results.rows],
         "metrics": {each["key"]: each for section in paper.sections for each in _metrics(section)},
@@ -111,14 +104,13 @@ def _finder(results: Results, labels: Sequence[str]) -> Callable[[Entry], str | 
     return where
 
 
-def _cross(
-    cells: Sequence[Cell], by_source: Sequence[ColumnCells], where: Any, wanted: Mapping[str, Any]
-) -> dict[str, Any]:
-    learned = {column.method for column in by_source if column.source}
+def _cross(chosen: Selection, where: Any) -> dict[str, Any]:
+    learned = {column.method for column in chosen.by_source if column.source}
     if not learned:
         return {"why": "No cell has learned weights, so there is nothing to cross."}
     try:
-        table = build([cell for cell in cells if cell["method"] in learned], "cross", aupro="both", **wanted)
+        cells = [cell for cell in chosen.cells if cell["method"] in learned]
+        table = replace(chosen, cells=cells).table(CROSS, aupro="both")
     except BenchError as error:
         return {"why": str(error)}
     sections = []
@@ -135,12 +127,12 @@ def _cross(
     return {"sections": sections, "notes": table.notes, "legend": table.legend(), "title": table.title}
 
 
-def _published(cells: Sequence[Cell], where: Any, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _published(chosen: Selection, where: Any) -> list[dict[str, Any]]:
     """Return ours beside each published table, or why they cannot be compared."""
     compared: list[dict[str, Any]] = []
     for name in published.available():
         try:
-            table = build(cells, "paper", against=name, **wanted)
+            table = chosen.table(against=name)
         except BenchError as error:
             compared.append({"name": name, "why": str(error)})
             continue

@@ -15,12 +15,15 @@ import pytest
 from PIL import Image
 
 from bench.cli import main
+from bench.results import read
+from bench.show import select
 from bench.show.curves import counts, telling
 from bench.show.page import LARGEST, add_images, content
 from bench.show.page.curves import POINTS, curves, pixel_curves
 from bench.show.pictures import outlined, tinted
+from bench.store.cells import CellStore
 from tests.bench.conftest import make_mvtec_layout
-from tests.bench.page.grid import cell, write_grid
+from tests.bench.page.grid import cell, write, write_grid
 from tests.show.figures.conftest import Measured
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -69,6 +72,17 @@ def test_curves_end_where_they_must_and_pass_the_f1max_threshold() -> None:
     area = np.trapezoid(tpr, fpr)
     assert area == pytest.approx(of_class["metrics"]["image_auroc"], abs=0.005)
     assert (sum(drawn["normal"]), sum(drawn["anomalous"])) == (90, 110)
+
+
+def test_the_matrix_says_nothing_of_methods_that_learn_nothing(tmp_path: Path) -> None:
+    for method in ("vand", "winclip"):
+        write(tmp_path, cell(method, "btad", "01"))
+    cells = read(CellStore(tmp_path / "runs"))
+    tables = content(select(cells, methods=["winclip", "vand", "x"])).tables
+    assert len(tables["methods"]) == 2
+    assert {each["method"] for each in tables["cross"]["sections"]} == {"VAND"}
+    assert "no cells of x" in tables["cross"]["notes"]
+    assert not any("winclip" in note.casefold() for note in tables["cross"]["notes"])
 
 
 def test_a_class_without_image_level_has_no_curves() -> None:
@@ -146,7 +160,7 @@ def test_a_site_has_small_pictures_beside_the_page(
 def test_pictures_show_the_outline_of_the_truth_and_the_heat_of_the_class(
     measured: Measured, tmp_path: Path
 ) -> None:
-    page = content(measured.cells, kept=measured.images)
+    page = content(select(measured.cells), measured.images)
     shown, _ = add_images(page, measured.cells, measured.images, tmp_path)
     for on_page in shown.cells:
         (of_cell,) = (each for each in measured.cells if each["key"] == on_page["key"])
