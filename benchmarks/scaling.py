@@ -68,7 +68,7 @@ def on_workers(plan: Plan, root: Path, results: Path, count: int) -> dict[str, f
     """Return seconds until all workers are ready, seconds of work, and the driver's CPU seconds."""
     engine = Engine(partial(TimedPool, devices=["cpu"] * count), {"weights": root / "weights"})
     started, cpu = time.perf_counter(), time.process_time()
-    outcome = execute_on(engine, plan, CellStore(results), CPU, Listener(), print)
+    outcome = execute_on(engine, plan, CellStore(results), CPU, Listener())
     assert len(outcome.finished) == len(plan.tasks), outcome.failed
     ended = time.perf_counter()
     return {

@@ -161,7 +161,7 @@ def run_with_progress(
             print(f"note: this CPU has no instructions for {precision}: slower than float32", file=sys.stderr)
     with _Progress(total=plan.n_images) as listener:
         if engine is not None:
-            return execute_on(engine, plan, store, machine, listener, listener.engine)
+            return execute_on(engine, plan, store, machine, listener)
         return execute(plan, store, replace(machine, note=listener.note), listener)
 
 

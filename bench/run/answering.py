@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -50,24 +51,20 @@ class Inputs:
         rows = []
         for place in places:
             shown = self._batch[place]
-            # Kept features that are gone after all: the image is read now.
-            row = shown.inputs[wanted] if wanted in shown.inputs else _read(wanted, shown)
+            if (row := shown.inputs.get(wanted)) is None:  # kept features that are gone after all
+                row = wanted.resize(read_image(shown.sample.image))
             if isinstance(row, BaseException):
                 raise row
             rows.append(row)
         return wanted.normalise(on_device(rows, self._device))
 
 
-def _read(wanted: AnyInput, shown: Shown) -> Tensor:
-    return wanted.resize(read_image(shown.sample.image))
-
-
+@dataclass(eq=False)
 class Encoding:
     """The tasks of a pass that have one encoder, or a single one."""
 
-    def __init__(self, runs: Sequence[TaskRun], encoder: Encoder) -> None:
-        """Take tasks whose models' encoders are what `encoder` is."""
-        self.runs, self.encoder = runs, encoder
+    runs: Sequence[TaskRun]
+    encoder: Encoder
 
     @property
     def alive(self) -> list[TaskRun]:

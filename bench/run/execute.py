@@ -41,6 +41,9 @@ class Listener:
     def remark(self, cell: CellId, text: str) -> None:
         """Hear what is odd about a class's masks."""
 
+    def engine(self, text: str) -> None:
+        """Hear what becomes of nodes and workers."""
+
     def finished(self, cell: CellId, content: Mapping[str, Any]) -> None:
         """A cell is written."""
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,11 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.run.features import FeatureCache
 from datasets.files import sha256_of
+
+
+def _nobody(text: str) -> None:
+    """Hear nothing."""
+
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -39,10 +44,14 @@ class Machine:
     """A file's SHA-256; pass one that remembers (`bench.store.digests`) to save time."""
     memory: int = 4 << 30
     """Bytes that a transductive method and the features of its images may take; what is more goes to disk."""
-    note: Callable[[str], None] = lambda text: None
+    note: Callable[[str], None] = _nobody
     """Is told what is being done of a class that is judged as a whole, for whoever watches."""
     models: int | None = None
     """Bytes that models loaded together may take; None: half of what the device has left."""
+
+    def elsewhere(self) -> "Machine":
+        """Return what may be pickled: without the cache, digests and ears of this process."""
+        return replace(self, cache=None, digest=sha256_of, note=_nobody)
 
     def models_room(self) -> int:
         """Return the bytes that models loaded together may take."""

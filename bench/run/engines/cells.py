@@ -1,6 +1,6 @@
 """A plan of cells on several workers: the same units, worker and cells as in one process."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,23 +16,15 @@ from bench.store.cells import CellId, CellStore
 from methods import registry
 
 
-def execute_on(
-    engine: Engine,
-    plan: Plan,
-    store: CellStore,
-    machine: Machine,
-    listener: Listener,
-    remark: Callable[[str], None],
-) -> Outcome:
+def execute_on(engine: Engine, plan: Plan, store: CellStore, machine: Machine, listener: Listener) -> Outcome:
     """Compute the plan's tasks on the engine's workers, which are like `machine`; what fails is recorded.
 
-    Workers write cells to the store's folder, or send them here if the engine collects. `remark` is told
-    what becomes of nodes and workers.
+    Workers write cells to the store's folder, or send them here if the engine collects.
     """
     complete_cells(plan, store)
     machine = replace(machine, models=engine.models_room(machine))
     units = plan.units(machine.memory, machine.models)
-    records = _CellRecords(plan, store, listener, remark)
+    records = _CellRecords(plan, store, listener)
     items = items_of(units, Rates.of(plan, store), machine.device.type)
     if items:
         parcel = units, None if engine.collect else store.root
@@ -54,10 +46,8 @@ def items_of(units: tuple[Unit, ...], rates: Rates, device: str) -> list[Item]:
 
 
 class _CellRecords:
-    def __init__(
-        self, plan: Plan, store: CellStore, listener: Listener, remark: Callable[[str], None]
-    ) -> None:
-        self.outcome, self.remark = Outcome(), remark
+    def __init__(self, plan: Plan, store: CellStore, listener: Listener) -> None:
+        self.outcome, self.remark = Outcome(), listener.engine
         self._tasks = {task.cell.key: task for task in plan.tasks}
         self._store, self._listener = store, listener
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +32,6 @@ _EVERY = 0.5
 _PATIENCE = 10.0
 """Seconds in which a shared folder must show a file that the driver wrote."""
 _NAMED = (*VARIABLES.values(), registry.VARIABLE)
-_MADE_HERE = ("device", "cache", "digest", "note")
 
 
 class RefusedError(BenchError):
@@ -57,8 +56,8 @@ class Setup:
     parcel: bytes
     """The units, packed; unpacked once a worker."""
     roots: Mapping[str, Path]
-    machine: Mapping[str, Any]
-    """The fields of `Machine` that are plain values."""
+    machine: Machine
+    """The driver's, see `Machine.elsewhere`."""
     features: int | None
     """Bytes of the feature cache; None: no features are kept."""
     threads: int
@@ -87,7 +86,7 @@ class Setup:
             performer,
             pack(units, roots),
             {name: root.absolute() for name, root in roots.items()},
-            {it.name: getattr(machine, it.name) for it in fields(machine) if it.name not in _MADE_HERE},
+            machine.elsewhere(),
             machine.cache.limit if machine.cache else None,
             torch.get_num_threads(),
             tuple(folder.absolute() for folder in registry.folders()),
@@ -162,9 +161,8 @@ class Site:
         features = None
         if setup.features is not None:
             features = FeatureCache(cache_folder() / "features", setup.features, self.digest)
-        self.machine = Machine(
-            device=choose_device(device), cache=features, digest=self.digest, **setup.machine
-        )
+        here = choose_device(device)
+        self.machine = replace(setup.machine, device=here, cache=features, digest=self.digest)
         self.units = unpack(setup.parcel, self.roots)
         if setup.shared is not None:
             self._find(unpack(pack(setup.shared, setup.roots), self.roots))

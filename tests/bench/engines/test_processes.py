@@ -30,23 +30,26 @@ CPU = Machine(batch_size=3, workers=1)
 
 class Heard(Listener):
     def __init__(self) -> None:
-        self.n_images, self.failures = 0, list[str]()
+        self.n_images, self.failures, self.remarks = 0, list[str](), list[str]()
 
     def images(self, count: int) -> None:
         self.n_images += count
+
+    def engine(self, text: str) -> None:
+        self.remarks.append(text)
 
     def failure(self, cell: Any, reason: str, trace: str) -> None:
         self.failures.append(f"{cell.class_key}: {reason}")
 
 
 def on_processes(
-    plan: Plan, results: Path, count: int = 2, *, collect: bool = False, listener: Listener | None = None
+    plan: Plan, results: Path, count: int = 2, *, collect: bool = False, listener: Heard | None = None
 ) -> tuple[Outcome, list[str]]:
-    remarks: list[str] = []
+    listener = listener or Heard()
     pool = partial(ProcessPool, devices=["cpu"] * count)
     engine = Engine(pool, {"weights": results.parent / "weights", "results": results}, collect)
-    outcome = execute_on(engine, plan, CellStore(results), CPU, listener or Listener(), remarks.append)
-    return outcome, remarks
+    outcome = execute_on(engine, plan, CellStore(results), CPU, listener)
+    return outcome, listener.remarks
 
 
 def test_two_processes_write_the_cells_of_one(plan_for: Any, tmp_path: Path) -> None:
