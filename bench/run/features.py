@@ -147,7 +147,7 @@ class Encoder:
         """Serve `model`, whose frozen weights have the digests `weights` by role."""
         self.model, self.device, self.input = model, device, input_of(model)
         self.key = features_key(model, method, weights, device)
-        self._cache = cache if self.key else None
+        self._cache, self._name = (cache, self.key) if self.key else (None, "")
 
     @property
     def keeps(self) -> bool:
@@ -160,9 +160,7 @@ class Encoder:
 
     def has(self, digest: str) -> bool:
         """Whether the image with this digest need not be read."""
-        if self._cache is None or self.key is None or self.model.handed_on:
-            return False
-        return self._cache.has(self.key, digest)
+        return self._cache is not None and not self.model.handed_on and self._cache.has(self._name, digest)
 
     def features(self, digests: Sequence[str | None], inputs: Callable[[Sequence[int]], Tensor]) -> Features:
         """Return the features of the images with these digests; None: not kept.
@@ -180,13 +178,11 @@ class Encoder:
             for index, row in zip(missing, rows_of(fresh), strict=True):
                 row.pop(input_name, None)
                 kept[index], digest = row, digests[index]
-                if row and self.key is not None and digest is not None:
-                    self._cache.write(self.key, digest, row)
+                if row and digest is not None:
+                    self._cache.write(self._name, digest, row)
         features = batch_of([row for row in kept if row is not None])
         handed_on = {input_name: inputs(range(len(digests)))} if input_name else {}
         return {name: tensor.to(self.device) for name, tensor in features.items()} | handed_on
 
     def _kept(self, digest: str | None) -> Features | None:
-        if self._cache is None or self.key is None or digest is None:
-            return None
-        return self._cache.read(self.key, digest)
+        return self._cache.read(self._name, digest) if self._cache and digest else None

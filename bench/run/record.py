@@ -109,6 +109,6 @@ def remetric(cells: Iterable[CellId], store: CellStore) -> int:
         cell["metrics"] |= report.values
         cell["reasons"] = kept | report.reasons
         cell["details"] |= report.details
-        store.write(identity, {name: value for name, value in cell.items() if name not in ("schema", "key")})
+        store.write(identity, cell)
         count += 1
     return count
