@@ -31,7 +31,6 @@ from bench.run.precision import slow_here
 from bench.run.record import remetric
 from bench.store.cells import CellId, CellStore
 from bench.store.digests import DigestCache
-from methods.precision import plain_float32
 
 EXAMPLES = """\
   run_bench.py run --methods tipsomaly --datasets industrial
@@ -155,7 +154,6 @@ def run_with_progress(
     """Execute the plan, here or on an engine, with a progress bar on a terminal and lines elsewhere."""
     if not plan.tasks and not plan.lacking:
         return Outcome()
-    plain_float32()
     for precision in sorted({task.spec.precision for task in plan.tasks}):
         if slow_here(precision, machine.device.type, torch.cpu.get_capabilities()):
             print(f"note: this CPU has no instructions for {precision}: slower than float32", file=sys.stderr)

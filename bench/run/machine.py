@@ -15,6 +15,7 @@ from torch import Tensor
 from bench.errors import BenchError
 from bench.run.features import FeatureCache
 from datasets.files import sha256_of
+from methods.precision import plain_float32
 
 
 def _nobody(text: str) -> None:
@@ -59,7 +60,11 @@ class Machine:
 
 
 def choose_device(word: str) -> torch.device:
-    """Return the device for `auto`, `cpu`, `cuda` or `cuda:n`; raises `BenchError` if it is not there."""
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:n`; raises `BenchError` if it is not there.
+
+    Whatever is computed on it from then on is in float32 as IEEE has it, see `methods.precision`.
+    """
+    plain_float32()
     if word == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -21,7 +21,6 @@ from bench.run.machine import Machine, choose_device
 from bench.store.digests import DigestCache, cache_folder
 from bench.store.provenance import ROOT
 from methods import registry
-from methods.precision import plain_float32
 
 Message = tuple[Any, ...]
 """What a worker tells the driver: a word and what belongs to it (`Link` has them all)."""
@@ -151,7 +150,6 @@ class Site:
         """Open what the setup names; raises `BenchError` if this node cannot take part."""
         sys.argv = list(setup.arguments)
         torch.set_num_threads(setup.threads)
-        plain_float32()
         if setup.code != code_digest():
             raise BenchError(f"{ROOT} is another version of the suite than the driver's")
         if os.environ.get(registry.VARIABLE) in (None, setup.environment.get(registry.VARIABLE)):
