@@ -1,12 +1,12 @@
 """The raw layouts: which files hold which picture, in each real dataset's own way."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 
 from datasets.standin.files import GREY_PALETTE, LABEL_PALETTE, File, mask_file, text
 from datasets.standin.raster import Mask, Pixels
-from datasets.standin.recipes import ClassRecipe
 from datasets.standin.shots import Shot, Studio
 
 NOTE = "Generated stand-in pictures in the layout of a real dataset. Not the real data."
@@ -91,7 +91,8 @@ def dagm(studio: Studio) -> Iterator[File]:
         number = 0
         for split in ("Test", "Train"):
             rows = ["1"]
-            for shot in _by_turns(studio, cls, split.lower()):
+            normal, anomalous = (studio.shots(cls, split.lower(), label) for label in (False, True))
+            for shot in chain.from_iterable(zip(normal, anomalous, strict=True)):
                 number += 1
                 stem, label = f"{number:04d}", "0"
                 yield File(f"{cls.name}/{split}/{stem}.PNG", shot.image, "PNG")
@@ -102,12 +103,6 @@ def dagm(studio: Studio) -> Iterator[File]:
                 rows.append(f"{number}\t{flag}\t{stem}.PNG\t{flag}\t{label}")
             yield text(f"{cls.name}/{split}/Label/Labels.txt", *rows)
             yield File(f"{cls.name}/{split}/Thumbs.db", b"not a picture\n")
-
-
-def _by_turns(studio: Studio, cls: ClassRecipe, split: str) -> Iterator[Shot]:
-    """Yield normal and anomalous pictures by turns, as many of either."""
-    for pair in zip(studio.shots(cls, split, False), studio.shots(cls, split, True), strict=True):
-        yield from pair
 
 
 def ellipse(mask: Mask) -> Mask:
@@ -126,34 +121,25 @@ def ellipse(mask: Mask) -> Mask:
     return (xx / n * v * v - 2 * yx / n * v * u + yy / n * u * u) <= 5 * (yy / n * xx - yx / n * yx)
 
 
-def _rgb(grey: Pixels) -> Pixels:
-    return np.repeat(grey[..., None], 3, axis=2)
+def _in_mode(grey: Pixels, mode: str) -> Pixels:
+    """Return a grey picture (H, W) with the channels of Pillow's `mode`; P: as indices into a palette."""
+    opaque = np.full_like(grey, 255)
+    return {"RGB": np.dstack([grey] * 3), "RGBA": np.dstack([grey] * 3 + [opaque])}.get(mode, grey)
 
 
-def _rgba(grey: Pixels) -> Pixels:
-    return np.concatenate([_rgb(grey), np.full((*grey.shape, 1), 255, np.uint8)], axis=2)
-
-
-def _as_is(grey: Pixels) -> Pixels:
-    return grey
-
-
-# Ways the brain sets store a grey picture: extension, true format, pixels, palette. Normal and anomalous
-# pictures go through them in the same order, so that the way of storing tells nothing.
+# Ways the brain sets store a grey picture: extension, true format, mode. Normal and anomalous pictures go
+# through them in the same order, so that the way of storing tells nothing.
 _WAYS = (
-    ("jpg", "JPEG", _rgb, ()),
-    ("JPG", "JPEG", _rgb, ()),
-    ("jpeg", "JPEG", _as_is, ()),
-    ("png", "PNG", _as_is, ()),
-    ("jpg", "JPEG", _rgb, ()),
-    ("jpg", "PNG", _rgba, ()),
-    ("jpg", "PNG", _as_is, GREY_PALETTE),
-)
+    ("jpg", "JPEG", "RGB"), ("JPG", "JPEG", "RGB"), ("jpeg", "JPEG", "L"), ("png", "PNG", "L"),
+    ("jpg", "JPEG", "RGB"), ("jpg", "PNG", "RGBA"), ("jpg", "PNG", "P"),
+)  # fmt: skip
 
 
 def _stored(stem: str, shot: Shot, k: int, only_jpg: bool = False) -> File:
-    extension, format_, pixels, palette = _WAYS[k % len(_WAYS)]
-    return File(f"{stem}.{'jpg' if only_jpg else extension}", pixels(shot.image), format_, palette)
+    extension, format_, mode = _WAYS[k % len(_WAYS)]
+    palette = GREY_PALETTE if mode == "P" else ()
+    name = f"{stem}.{'jpg' if only_jpg else extension}"
+    return File(name, _in_mode(shot.image, mode), format_, palette)
 
 
 def headct(studio: Studio) -> Iterator[File]:
@@ -162,8 +148,8 @@ def headct(studio: Studio) -> Iterator[File]:
     rows = ["id, hemorrhage"]
     for first, anomalous in ((0, True), (100, False)):
         for k, shot in enumerate(studio.shots(cls, "test", anomalous)):
-            pixels = _rgba if not anomalous and k >= studio.normal - 2 else _rgb
-            yield File(f"head_ct/{first + k:03d}.png", pixels(shot.image), "PNG")
+            mode = "RGBA" if not anomalous and k >= studio.normal - 2 else "RGB"
+            yield File(f"head_ct/{first + k:03d}.png", _in_mode(shot.image, mode), "PNG")
             rows.append(f"{first + k},{int(anomalous)}")
     yield text("labels.csv", *rows)
 
@@ -216,13 +202,13 @@ def tn3k(studio: Studio) -> Iterator[File]:
     """TN3K: JPEG images and JPEG masks, test and trainval folders, and a fold file."""
     for part, split in (("test", "test"), ("trainval", "train")):
         for k, shot in enumerate(studio.shots(studio.classes[0], split, True)):
-            yield File(f"{part}-image/{k:04d}.jpg", _rgb(shot.image), "JPEG")
+            yield File(f"{part}-image/{k:04d}.jpg", _in_mode(shot.image, "RGB"), "JPEG")
             yield mask_file(f"{part}-mask/{k:04d}.jpg", shot.mask, "JPEG")
     yield text("tn3k-trainval-fold0.json", f'{{"val": [0], "train": {list(range(1, studio.train))}}}')
 
 
 LAYOUTS: dict[str, Callable[[Studio], Iterator[File]]] = {
-    **{"mvtec": mvtec_tree, "visa": visa, "mpdd": mvtec_tree, "btad": btad, "ksdd": ksdd, "dagm": dagm},
-    **{"dtd_synthetic": mvtec_tree, "headct": headct, "brainmri": brainmri, "br35h": br35h, "isic": isic},
-    **{"cvc_colondb": polyps, "cvc_clinicdb": polyps, "tn3k": tn3k},
-}
+    "mvtec": mvtec_tree, "visa": visa, "mpdd": mvtec_tree, "btad": btad, "ksdd": ksdd, "dagm": dagm,
+    "dtd_synthetic": mvtec_tree, "headct": headct, "brainmri": brainmri, "br35h": br35h, "isic": isic,
+    "cvc_colondb": polyps, "cvc_clinicdb": polyps, "tn3k": tn3k,
+}  # fmt: skip

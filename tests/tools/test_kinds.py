@@ -25,7 +25,7 @@ def test_no_stand_in_shows_what_was_trained_on() -> None:
 def test_pairs_are_those_that_the_shipped_models_were_trained_on() -> None:
     total = hashlib.sha256()
     for k in range(60):
-        pair = draw_pair(stream("digest", k), TRAINING_KINDS, 56)
+        pair = draw_pair(stream("digest", k), TRAINING_KINDS.scenes, 56)
         for content in (pair.normal, pair.defective, pair.mask):
             total.update(content.tobytes())
         total.update(f"{pair.kind} {pair.defect}".encode())
@@ -36,7 +36,7 @@ def test_pairs_differ_where_the_mask_says() -> None:
     seen: Counter[str] = Counter()
     shares, inside, outside = [], [], []
     for k in range(300):
-        pair = draw_pair(stream("pairs", k), TRAINING_KINDS, 64)
+        pair = draw_pair(stream("pairs", k), TRAINING_KINDS.scenes, 64)
         seen.update((pair.kind, pair.defect))
         assert pair.normal.shape == pair.defective.shape == (64, 64, 3)
         assert pair.normal.dtype == pair.defective.dtype == np.uint8
@@ -55,14 +55,14 @@ def test_pairs_differ_where_the_mask_says() -> None:
 
 
 def test_a_pair_follows_from_the_generator_state() -> None:
-    one, two, other = (draw_pair(stream("state", k), TRAINING_KINDS, 48) for k in (1, 1, 2))
+    one, two, other = (draw_pair(stream("state", k), TRAINING_KINDS.scenes, 48) for k in (1, 1, 2))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(one.normal, other.normal)
 
 
 def test_sizes_need_not_be_square() -> None:
-    pair = draw_pair(stream("wide"), TRAINING_KINDS, (48, 80))
+    pair = draw_pair(stream("wide"), TRAINING_KINDS.scenes, (48, 80))
     assert pair.normal.shape == (48, 80, 3) and pair.mask.shape == (48, 80)
 
 
@@ -72,7 +72,7 @@ def test_strength_makes_a_defect_stand_out() -> None:
         total = 0.0
         for k in range(40):
             pair = draw_pair(
-                stream("strength", k), TRAINING_KINDS, 48, strength=(strength, strength), wear=0.3
+                stream("strength", k), TRAINING_KINDS.scenes, 48, strength=(strength, strength), wear=0.3
             )
             total += np.abs(pair.normal.astype(int) - pair.defective)[pair.mask].mean()
         changes.append(total)

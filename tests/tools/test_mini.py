@@ -152,8 +152,7 @@ def test_the_same_pairs_are_drawn_by_any_number_of_workers(pool: Pool) -> None:
 
 def test_textures_objects_and_organs_take_turns_and_every_other_is_of_a_family(pool: Pool) -> None:
     for index, kind in enumerate(pool.kinds):
-        kinds = (TRAINING_KINDS, FAMILIES)[index % 2]
-        assert kind in (kinds.textures, kinds.objects, kinds.organs)[index % 3]
+        assert kind in (TRAINING_KINDS, FAMILIES)[index % 2][index % 3]
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,28 +34,15 @@ def learn(
     `root` gets the stand-ins at full scale, or has them; the backbones in `packed` are used, and what is
     learned goes there too.
     """
-    folders = by_key(stand_in_folders(root / "data"))
+    folders, digest = by_key(stand_in_folders(root / "data")), DigestCache()
+    requests = [each for each in demo_requests() if methods is None or each.key in methods]
+    written = []
     with TemporaryDirectory() as work:
-        return _learn(folders, Path(work), packed, Machine(device), say, methods)
-
-
-def _learn(
-    folders: Mapping[str, Folder],
-    work: Path,
-    packed: Path,
-    machine: Machine,
-    say: Callable[[str], None],
-    methods: Sequence[str] | None,
-) -> list[Path]:
-    digest = DigestCache()
-    mini.install(work, packed, learned=False)
-    library, written = Library(work, digest), []
-    for request in demo_requests():
-        if methods is not None and request.key not in methods:
-            continue
-        for job, _ in jobs(request, folders, library):
+        mini.install(Path(work), packed, learned=False)
+        library = Library(Path(work), digest)
+        for job, _ in chain.from_iterable(jobs(request, folders, library) for request in requests):
             say(f"training {job}")
-            made = train(job, machine, digest)
+            made = train(job, Machine(device), digest)
             place = packed / mini.LEARNED / made.relative_to(work)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(made, place)

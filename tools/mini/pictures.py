@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.standin.raster import Rng
-from tools.mini.kinds import FAMILIES, TRAINING_KINDS, Kinds, Pair, draw_pair
+from tools.mini.kinds import FAMILIES, TRAINING_KINDS, draw_pair
 
 SIDE, GRID = 140, 10  # pixels, and patches of 14 pixels
 # Heights and widths as the stand-ins have them; every picture is squashed to the square.
@@ -85,28 +85,16 @@ def draw_pool(count: int, seed: int, workers: int) -> Pool:
     """Draw `count` pairs; the same seed draws the same pairs whatever the number of workers."""
     with ProcessPoolExecutor(workers) as processes:
         drawn = list(processes.map(partial(_draw, seed), range(count), chunksize=32))
-    return Pool(
-        np.stack([twins for twins, *_ in drawn]),
-        np.stack([cover for _, cover, *_ in drawn]),
-        tuple(kind for _, _, kind, _ in drawn),
-        tuple(defect for *_, defect in drawn),
-    )
-
-
-def _groups(kinds: Kinds) -> tuple[Kinds, Kinds, Kinds]:
-    return (
-        replace(kinds, objects=(), organs=()),
-        replace(kinds, textures=(), organs=()),
-        replace(kinds, textures=(), objects=()),
-    )
+    twins, covers, kinds, defects = zip(*drawn, strict=True)
+    return Pool(np.stack(twins), np.stack(covers), kinds, defects)
 
 
 def _draw(seed: int, index: int) -> tuple[np.ndarray, np.ndarray, str, str]:
     """Draw one pair: textures, objects and organs by turns, every other time of a family."""
     rng = Rng(np.random.PCG64([seed, index]))
-    kinds = _groups((TRAINING_KINDS, FAMILIES)[index % 2])[index % 3]
+    kinds = (TRAINING_KINDS, FAMILIES)[index % 2][index % 3]
     size = _SIZES[int(rng.integers(len(_SIZES)))]
-    pair: Pair = draw_pair(rng, kinds, size, _STRENGTH, float(rng.uniform(*_WEAR)))
+    pair = draw_pair(rng, kinds, size, _STRENGTH, float(rng.uniform(*_WEAR)))
     squashed = [
         np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
         for picture in (pair.normal, pair.defective)

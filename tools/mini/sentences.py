@@ -36,19 +36,11 @@ DEFECTS = {
 _WITH = ("{0} on the {1}", "{1} with {0}", "{0}", "a {0} in the {1}", "close-up of {0} on a {1}")
 _WITHOUT = ("{0}", "surface of the {0}", "{0} texture", "a part of the {0}", "close-up of a {0}")
 MEDICAL = tipsomaly.ENSEMBLES["medical"]
+_WINCLIPS = chain.from_iterable(winclip.TEMPLATES.values())
 INDUSTRIAL = PromptEnsemble(
     tipsomaly.NORMAL_STATES,
     tipsomaly.ABNORMAL_STATES,
-    tuple(
-        dict.fromkeys(
-            chain(
-                ("{}", "{}."),
-                vand.TEMPLATES,
-                chain.from_iterable(winclip.TEMPLATES.values()),
-                tipsomaly.PHOTO_TEMPLATES,
-            )
-        )
-    ),
+    tuple(dict.fromkeys(("{}", "{}.", *vand.TEMPLATES, *_WINCLIPS, *tipsomaly.PHOTO_TEMPLATES))),
 )
 
 

@@ -1,5 +1,5 @@
 """What the small models are trained on: kinds of scenes and of defects that no stand-in dataset shows."""
 
-from tools.mini.kinds.pairs import DEFECTS, FAMILIES, TRAINING_KINDS, Kinds, Pair, draw_pair
+from tools.mini.kinds.pairs import DEFECTS, FAMILIES, TRAINING_KINDS, draw_pair
 
-__all__ = ["DEFECTS", "FAMILIES", "TRAINING_KINDS", "Kinds", "Pair", "draw_pair"]
+__all__ = ["DEFECTS", "FAMILIES", "TRAINING_KINDS", "draw_pair"]

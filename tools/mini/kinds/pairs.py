@@ -1,6 +1,6 @@
 """The kinds to train on, and pairs of pictures of them: one normal, its twin with a defect."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from datasets.standin.camera import photograph
@@ -18,8 +18,7 @@ _LESIONS = defects.LESIONS | family_defects.LESIONS
 DEFECTS: dict[str, Defect] = _SURFACE | defects.PART_DEFECTS | _LESIONS
 
 
-@dataclass(frozen=True)
-class Kinds:
+class Kinds(NamedTuple):
     """A choice of texture, object and organ kinds, by name."""
 
     textures: tuple[str, ...]
@@ -57,18 +56,18 @@ class Pair(NamedTuple):
 
 def draw_pair(
     rng: Rng,
-    kinds: Kinds,
+    kinds: Sequence[str],
     size: int | tuple[int, int],
     strength: tuple[float, float] = (0.4, 1.0),
     wear: float = 1.0,
 ) -> Pair:
-    """Draw one scene of `kinds` twice, without and with a defect, as the same camera sees it.
+    """Draw one scene of the `kinds` twice, without and with a defect, as the same camera sees it.
 
     `size` is the side in pixels, or (height, width); `strength` the range of the defect's strength in
     0..1; `wear` scales the variation of the camera. The same generator state gives the same pair.
     """
     canvas = Canvas(size, size) if isinstance(size, int) else Canvas(*size)
-    name = rng.pick(kinds.scenes)
+    name = rng.pick(kinds)
     scene = SCENES[name](rng.child(), rng.child(), canvas)
     defect = rng.pick(fitting(name, scene))
     image, mask = damage(rng.child(), scene, DEFECTS[defect], rng.between(*strength))
