@@ -40,7 +40,6 @@ def curves(maps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, Protocol]:
     for scores, mask in zip(maps, masks.astype(bool), strict=True):
         anomalous.extend(normals.split(keys_of(scores), mask), *label_regions(mask))
     normals.sort()
-    anomalous.sort()
     cuts = np.unique(np.quantile(keys_of(maps[masks == 0]), np.linspace(1 - LIMIT, 1, 400))).astype(np.int32)
     rates = normals.count(cuts)[1] / len(normals)
     overlaps = Overlaps(anomalous.sizes, cuts)

@@ -11,17 +11,6 @@ from metrics.pixel import PixelMetrics, memory_estimate
 from metrics.table import METRICS, VERSION, Metric, Report, undefined
 
 __all__ = [
-    "METRICS",
-    "VERSION",
-    "Counts",
-    "Curve",
-    "Metric",
-    "PixelCounts",
-    "PixelCurves",
-    "PixelMetrics",
-    "Report",
-    "along",
-    "image_metrics",
-    "memory_estimate",
-    "undefined",
-]
+    "METRICS", "VERSION", "Counts", "Curve", "Metric", "PixelCounts", "PixelCurves", "PixelMetrics", "Report",
+    "along", "image_metrics", "memory_estimate", "undefined",
+]  # fmt: skip

@@ -47,12 +47,9 @@ class Anomalous:
         self._sizes.append(sizes)
         self._regions += sizes.size
 
-    def sort(self) -> None:
-        """Make ready for `walk`."""
-        self._packed.close()
-
     def walk(self) -> Iterator[Block]:
         """Yield all pixels in blocks; equal keys get the same `tp` even where a block ends among them."""
+        self._packed.close()
         start, last, first = 0, None, 0
         for packed in _in_blocks(self._ascending()):
             keys = (packed >> 32).astype(np.int32)

@@ -36,7 +36,6 @@ class Exact:
         """Return the metrics; `low` and `high` are the smallest and largest key of the class."""
         normals, anomalous = self._normals, self._anomalous
         normals.sort()
-        anomalous.sort()
         ranks = RankSums(len(anomalous), len(normals))
         areas = RegionAreas(anomalous.sizes, len(normals))
         lowest, highest = scores_of(np.array([low, high], dtype=np.int32))

@@ -38,8 +38,7 @@ def image_metrics(labels: Any, scores: Any, names: Sequence[str] | None = None) 
         "image_anomalous": int(anomalous.size),
     }
     if not anomalous.size or not normal.size:
-        values, reasons = undefined("image", ONE_CLASS)
-        return Report(values, reasons, details)
+        return Report(*undefined("image", ONE_CLASS), details)
     sums = RankSums(anomalous.size, normal.size)
     sums.add(
         tp=anomalous.size - np.searchsorted(anomalous, anomalous, side="left"),

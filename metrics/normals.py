@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,23 +26,11 @@ Counter = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Ascending uint16 (n,) -> how many of a group are below each and up to each, two int64 (n,)."""
 
 
-class Normals(Protocol):
-    """A bag of int32 keys that answers how many of them reach or exceed given keys."""
-
-    def __len__(self) -> int: ...
-
-    def split(self, keys: Any, mask: np.ndarray) -> np.ndarray:
-        """Keep the keys (H, W) outside `mask` (H, W, bool); return those inside, in raster order."""
-
-    def sort(self) -> None:
-        """Make ready for `count`."""
-
-    def count(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many kept keys are >= and > each of `keys` (n,), which ascend; two int64 (n,)."""
-
-
 class NumpyNormals:
-    """`Normals` in main memory: 16 bits a key, grouped by the others."""
+    """A bag of int32 keys that answers how many of them reach or exceed given keys.
+
+    In main memory: 16 bits a key, grouped by the others.
+    """
 
     def __init__(self) -> None:
         self._keys = Groups(np.int32, kept=np.uint16, shift=BITS)
@@ -52,12 +40,12 @@ class NumpyNormals:
         return len(self._keys)
 
     def split(self, keys: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """See `Normals.split`."""
+        """Keep the keys (H, W) outside `mask` (H, W, bool); return those inside, in raster order."""
         self._keys.extend(keys[~mask] if mask.any() else keys.ravel())
         return keys[mask]
 
     def sort(self) -> None:
-        """Group what is not yet grouped."""
+        """Make ready for `count`: group what is not yet grouped."""
         self._keys.close()
         self._opened = None
         if self._keys.small is None:
@@ -65,7 +53,7 @@ class NumpyNormals:
             self._before = np.concatenate(([0], sizes.cumsum()))
 
     def count(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Normals.count`."""
+        """Return how many kept keys are >= and > each of `keys` (n,), which ascend; two int64 (n,)."""
         if self._keys.small is not None:
             below, up_to = _search(self._keys.small, keys)
         else:
@@ -117,7 +105,7 @@ def _counter(pieces: list[np.ndarray], wanted: int) -> Counter:
 
 
 class TorchNormals:
-    """`Normals` on the device of the tensors it is given."""
+    """The same on the device of the tensors it is given, and sorted."""
 
     def __init__(self) -> None:
         self._chunks: list[torch.Tensor] = []
@@ -126,7 +114,7 @@ class TorchNormals:
         return sum(chunk.numel() for chunk in self._chunks)
 
     def split(self, keys: torch.Tensor, mask: np.ndarray) -> np.ndarray:
-        """See `Normals.split`."""
+        """See `NumpyNormals.split`."""
         import torch  # noqa: PLC0415 (only where tensors are handed in)
 
         inside = torch.from_numpy(mask).to(keys.device)
@@ -141,7 +129,7 @@ class TorchNormals:
         self._chunks = [torch.cat(self._chunks).sort().values]
 
     def count(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `Normals.count`."""
+        """See `NumpyNormals.count`."""
         import torch  # noqa: PLC0415
 
         (kept,) = self._chunks
@@ -149,3 +137,6 @@ class TorchNormals:
         reached = kept.numel() - torch.searchsorted(kept, wanted, right=False)
         exceeded = kept.numel() - torch.searchsorted(kept, wanted, right=True)
         return reached.cpu().numpy(), exceeded.cpu().numpy()
+
+
+Normals = NumpyNormals | TorchNormals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +21,6 @@ MODES = ("exact", "streaming")
 ENGINES = ("auto", "numpy", "torch")
 _WORKING_SPACE = 48 << 20
 """Bytes for the temporaries of one image and of one block, generously."""
-
-
-class _Collector(Protocol):
-    def add(self, keys: Any, mask: np.ndarray, regions: np.ndarray, sizes: np.ndarray) -> None: ...
-
-    def report(self, low: int, high: int) -> Report: ...
 
 
 def memory_estimate(n_pixels: int, mode: str = "exact") -> int:
@@ -61,7 +55,7 @@ class PixelMetrics:
         self._flavour = flavour
         self._engine = engine if mode == "exact" else "numpy"
         self._device: Any = None
-        self._collector: _Collector | None = None
+        self._collector: Exact | Histograms | None = None
         self._images = self._pixels = self._anomalous = self._regions = 0
         self._low, self._high = LARGEST_FINITE, -LARGEST_FINITE
 
@@ -114,7 +108,11 @@ class PixelMetrics:
             if _is_tensor(maps) and self._engine != "numpy":
                 stays = self._engine == "torch" or maps.device.type != "cpu"
                 self._device = maps.device if stays else None
-            self._collector = self._new_collector()
+            if self._mode == "streaming":
+                self._collector = Histograms()
+            else:
+                normals = NumpyNormals() if self._device is None else TorchNormals()
+                self._collector = Exact(normals, self._flavour)
         if self._device is not None:
             import torch  # noqa: PLC0415 (only where tensors are handed in)
 
@@ -122,11 +120,6 @@ class PixelMetrics:
         if _is_tensor(maps):
             return maps.detach().float().cpu().numpy()
         return maps.astype(np.float32, copy=False)
-
-    def _new_collector(self) -> _Collector:
-        if self._mode == "streaming":
-            return Histograms()
-        return Exact(NumpyNormals() if self._device is None else TorchNormals(), self._flavour)
 
     def _add_image(self, scores: Any, mask: np.ndarray, name: str) -> None:
         if mask.dtype != bool and ((mask != 0) & (mask != 1)).any():

@@ -109,7 +109,6 @@ def test_many_scores_in_one_group_are_walked_in_order(
     pixels = anomalous_pixels.Anomalous()
     regions = np.arange(scores.size, dtype=np.int32)
     pixels.extend(scores, regions, np.ones(scores.size, np.int64))
-    pixels.sort()
     blocks = list(pixels.walk())
     assert [block.keys.size for block in blocks] == [100] * 50
     keys, seen, tp = (np.concatenate(parts) for parts in zip(*blocks, strict=True))

@@ -112,7 +112,6 @@ def run_protocol(maps: np.ndarray, masks: np.ndarray, flavour: str) -> Protocol:
     for scores, mask in zip(maps, masks.astype(bool), strict=True):
         anomalous.extend(normals.split(keys_of(scores), mask), *label_regions(mask))
     normals.sort()
-    anomalous.sort()
     area = ProtocolArea(flavour, maps.min(), maps.max(), normals, anomalous.sizes)
     for block in anomalous.walk():
         area.add(block.keys, block.regions)
