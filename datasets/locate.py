@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.catalog import ClashError, Dataset, find
+from datasets.catalog import ClashError, Dataset, find, known
 from datasets.files import child, subfolders
 
 PREPARED = "prepared.json"
@@ -31,7 +31,7 @@ def locate(spec: str | Path, data_root: Path | None) -> Place:
             something else.
     """
     name, _, protocol = str(spec).partition(":")
-    entry = _named(name) if isinstance(spec, str) else None
+    entry = known(name) if isinstance(spec, str) and "/" not in name else None
     if entry is None:
         return _read_marker(_folder(Path(spec)))
     wanted = entry.protocol(protocol or None)
@@ -55,13 +55,6 @@ def folder_name(entry: Dataset, protocol: str | None) -> str:
     """Return the folder that `prepare` writes: the key, with the protocol after it if not the default."""
     chosen = entry.protocol(protocol)
     return entry.key if chosen in (None, entry.protocol(None)) else f"{entry.key}_{chosen.key}"
-
-
-def _named(name: str) -> Dataset | None:
-    try:
-        return None if "/" in name else find(name)
-    except KeyError:
-        return None
 
 
 def _folder(path: Path) -> Path:
@@ -88,7 +81,7 @@ def _under(data_root: Path, entry: Dataset, name: str) -> Path:
     for wanted in names:
         if found := child(data_root, wanted):
             return found
-    alike = [it for it in subfolders(data_root) if name == entry.key and _named(it.name) is entry]
+    alike = [it for it in subfolders(data_root) if name == entry.key and known(it.name) is entry]
     if alike:
         return alike[0]
     others = [folder.name for folder in subfolders(data_root) if folder.name.startswith(f"{entry.key}_")]

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from datasets.catalog import NAME_SETS, Dataset, find
+from datasets.catalog import NAME_SETS, Dataset, known
 from datasets.counts import recognise_protocol
 from datasets.files import NORMAL_SPECIES, EscapeError, LinkError, Tree, escaped_name, images_in, is_stand_in
 from datasets.layout import class_folders, explain, read_layout
@@ -117,36 +117,29 @@ def _read(place: Place) -> tuple[Splits, list[str]]:
         return read_meta(place.root / META)
     if class_folders(place.root):
         return read_layout(place.root)
-    entry = place.entry or _named_as(place.root)
+    entry = place.entry or known(place.root.resolve().name)
     raise ValueError(
         f"{place.root}: not a dataset as it is: {explain(place.root)}. A download is made a dataset with: "
         f"prepare {entry.key if entry else 'KEY'} --from {place.root}"
     )
 
 
-def _named_as(root: Path) -> Dataset | None:
-    try:
-        return find(root.resolve().name)
-    except KeyError:
-        return None
-
-
 def _recognise(root: Path, splits: Splits) -> Dataset | None:
     """Return the entry that the folder's name and all of its classes mean."""
-    entry = _named_as(root)
+    entry = known(root.resolve().name)
     return entry if entry and all(map(entry.class_of, splits["test"])) else None
 
 
 def _class_key(name: str, entry: Dataset | None, root: Path) -> str:
     if entry is None:
         return escaped_name(name)
-    known = entry.class_of(name)
-    if known is None:
+    meant = entry.class_of(name)
+    if meant is None:
         raise ValueError(
             f"{root}: class {name!r} is not one of {entry.key}; take it out, or open the folder by its path "
             "under another name"
         )
-    return known.key
+    return meant.key
 
 
 def _prompts(

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.catalog.read import read_entries
-from datasets.entry import NAME_SETS, Archive, ClassEntry, Dataset, Protocol, Raw, plain
+from datasets.entry import NAME_SETS, Dataset, plain
 
 __all__ = [
-    "CATALOG", "GROUPS", "NAME_SETS", "PARTS", "Archive", "ClashError", "ClassEntry", "Dataset", "Protocol",
-    "Raw", "find", "related", "relations",
+    "CATALOG", "GROUPS", "NAME_SETS", "PARTS", "ClashError", "Dataset", "find", "known", "related",
+    "relations",
 ]  # fmt: skip
 
 FOURTEEN, MORE = (read_entries(Path(__file__).with_name(f"{name}.toml")) for name in ("fourteen", "more"))
@@ -38,11 +38,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """`all`, `industrial` and `medical` are the paper's fourteen, whose averages it prints."""
 
 _PLACES = {key: place for place, key in enumerate(CATALOG)}
-_BY_NAME = {
-    plain(name): entry
+_SPELT = {
+    name: entry
     for entry in CATALOG.values()
     for name in (entry.key, entry.title, *entry.aliases, *entry.folders)
 }
+_BY_NAME = {plain(name): entry for name, entry in _SPELT.items()}
 PARTS = {
     plain(name): (f"{entry.key}_{protocol.key}", protocol.title, entry)
     for entry in CATALOG.values()
@@ -52,11 +53,6 @@ PARTS = {
 }
 """Plain name of a protocol with a title -> key and title of its rows, and the dataset."""
 
-_SPELT = {
-    name.casefold()
-    for entry in CATALOG.values()
-    for name in (entry.key, entry.title, *entry.aliases, *entry.folders)
-}
 _CLASHES = {
     "brain": ("brainmri", "br35h", "headct", "bmad_brain"),
     "brainmri": ("brainmri", "bmad_brain"),
@@ -85,12 +81,20 @@ def find(name: str) -> Dataset:
         KeyError: No dataset is called so.
     """
     key = plain(name)
-    if key in _CLASHES and name.casefold() not in _SPELT:
+    if key in _CLASHES and name.casefold() not in map(str.casefold, _SPELT):
         raise ClashError(name, _CLASHES[key])
     try:
         return _BY_NAME[key]
     except KeyError:
         raise KeyError(name) from None
+
+
+def known(name: str) -> Dataset | None:
+    """Return what `find` does, or None where it raises."""
+    try:
+        return find(name)
+    except KeyError:
+        return None
 
 
 def place_of(key: str) -> int:

@@ -16,8 +16,8 @@ from types import ModuleType
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from datasets.catalog import CATALOG, ClashError, Dataset, Protocol, find
-from datasets.entry import plain
+from datasets.catalog import CATALOG, ClashError, Dataset, find, known
+from datasets.entry import Protocol, plain
 from datasets.files import STAND_IN, images_in, is_stand_in, sha256_of, subfolders
 from datasets.layout import class_folders
 from datasets.locate import PREPARED, folder_name
@@ -139,16 +139,14 @@ def _refuse_foreign_archive(raw: Path) -> None:
 def _find_layout(source: Path, raw: Path, entry: Dataset) -> tuple[ModuleType, Path]:
     """Return the reader, and the folder at or below `source` that it fits."""
     # Of a tree that others cut into samples nobody can tell the protocol; it is opened as it is.
-    names = (entry.raw.layout,) if entry.protocol(None) else dict.fromkeys((entry.raw.layout, "mvtec"))
-    layouts = [import_module(f"{__name__}.{name}") for name in names]
+    modules = (entry.raw.layout,) if entry.protocol(None) else dict.fromkeys((entry.raw.layout, "mvtec"))
+    layouts = [import_module(f"{__name__}.{name}") for name in modules]
     for layout in layouts:
         found = list(_fitting(source, layout, entry, _DEPTH))
         if not found:
             continue
-        owners = [
-            _owner(raw.resolve().name.split(".")[0] if folder == source else folder.name, entry)
-            for folder in found
-        ]
+        names = [raw.resolve().name.split(".")[0] if folder == source else folder.name for folder in found]
+        owners = [entry if plain(name) in map(plain, entry.raw.folders) else known(name) for name in names]
         own = [folder for folder, owner in zip(found, owners, strict=True) if owner is entry] or found
         if len(own) > 1:
             raise ValueError(f"{raw}: {own[0].name} and {own[1].name} both look like {entry.key}; give one")
@@ -168,15 +166,6 @@ def _fitting(folder: Path, layout: ModuleType, entry: Dataset, depth: int) -> It
     elif depth:
         for below in subfolders(folder):
             yield from _fitting(below, layout, entry, depth - 1)
-
-
-def _owner(name: str, entry: Dataset) -> Dataset | None:
-    if plain(name) in map(plain, entry.raw.folders):
-        return entry
-    try:
-        return find(name)
-    except KeyError:
-        return None
 
 
 def _part(items: Iterable[Item], entry: Dataset, protocol: Protocol | None) -> Iterator[Item]:
@@ -219,10 +208,12 @@ def _put(content: Content, target: Path) -> None:
 
 def _write_marker(path: Path, entry: Dataset, protocol: str | None, raw: Path) -> None:
     digest = sha256_of(raw) if raw.is_file() else None
-    known = [archive.sha256 for archive in entry.archives if archive.name == raw.name]
+    published = [archive.sha256 for archive in entry.archives if archive.name == raw.name]
     warnings = []
-    if digest and known and known[0] not in (None, digest):
-        warnings.append(f"{raw.name} is not the published archive: its SHA-256 is {digest}, not {known[0]}")
+    if digest and published and published[0] not in (None, digest):
+        warnings.append(
+            f"{raw.name} is not the published archive: its SHA-256 is {digest}, not {published[0]}"
+        )
     content = {
         "dataset": entry.key,
         "protocol": protocol,

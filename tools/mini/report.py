@@ -47,18 +47,17 @@ class _Round:
     def measure(self, request: MethodRequest) -> tuple[Found, Found | None]:
         """Return what the method reaches, and what it reached before training, if it learns anything."""
         folders = by_key(stand_in_folders(self.root / "data", scale=self.scale, seed=self.seed))
-        trainings = list(jobs(request, folders, self._library("trained"), self.seed))
-        if not trainings:
+        trained, before = (
+            list(jobs(request, folders, self._library(name), self.seed)) for name in ("trained", "before")
+        )
+        if not trained:
             return self._run(request, [(None, list(folders.values()))], "trained"), None
-        before = list(jobs(request, folders, self._library("before"), self.seed))
-        for (job, _), (begun, _) in zip(trainings, before, strict=True):
+        for (job, _), (begun, _) in zip(trained, before, strict=True):
             if not job.out.exists():
                 train(job, self.machine, self.digest)
             _begin(begun, job.out)
-        return (
-            self._run(request, [(job.source, targets) for job, targets in trainings], "trained"),
-            self._run(request, [(job.source, targets) for job, targets in before], "before"),
-        )
+        tests = [(job.source, targets) for job, targets in trained]
+        return self._run(request, tests, "trained"), self._run(request, tests, "before")
 
     def _library(self, name: str) -> Library:
         root = self.root / f"weights-{name}"
