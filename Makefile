@@ -28,7 +28,7 @@ test: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 parity: $(READY)
 	@$(BIN)/python -m pytest tests/parity

@@ -1,5 +1,6 @@
 """Options shared by all tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +36,4 @@ def _own_methods_only() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start

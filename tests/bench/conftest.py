@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.cli import main
 from bench.run.plan import Permissions, Plan, Settings
 from bench.run.planner import make_plan
 from bench.run.protocol import parse_methods
@@ -44,6 +45,17 @@ def make_mvtec_layout(
 def data(tmp_path: Path) -> Path:
     """Return a dataset folder `parts` with two classes of four normal and four anomalous pictures."""
     return make_mvtec_layout(tmp_path / "parts")
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs the command line in an empty folder; it gives the exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZSAD_CACHE", str(tmp_path / "cache"))
+    return lambda *words: main([str(word) for word in words])
 
 
 Planner = Callable[..., Plan]

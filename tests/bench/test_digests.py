@@ -9,18 +9,23 @@ from bench.store.digests import DigestCache, warm
 from datasets.files import sha256_of
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
-    (tmp_path / "data").mkdir()
-    paths = [tmp_path / "data" / f"{index}.png" for index in range(2500)]
+def write_files(folder: Path, count: int) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / f"{index}.png" for index in range(count)]
     for path in paths:
         path.write_text(path.name)
     return paths
 
 
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    return write_files(tmp_path / "data", 20)
+
+
 def test_many_files_at_once_are_the_same_and_written_in_blocks(
-    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    files = write_files(tmp_path / "many", 2500)
     statements: list[str] = []
     cache = DigestCache(tmp_path / "cache")
     assert cache._database is not None

@@ -1,30 +1,17 @@
 """One dataset, one identity: what shares a name never shares a cell, a mean or a row."""
 
 import os
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.cli import main
 from bench.demo.standin import stand_in_folders
 from bench.store.cells import CellStore
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
-from tests.bench.conftest import make_mvtec_layout
-
-Run = Callable[..., int]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs the command line in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ZSAD_CACHE", str(tmp_path / "cache"))
-    return lambda *words: main([str(word) for word in words])
+from tests.bench.conftest import Run, make_mvtec_layout
 
 
 def found(results: Path) -> list[tuple[Any, ...]]:
@@ -83,7 +70,9 @@ def test_two_folders_that_claim_to_be_one_dataset_are_refused(
     assert len(found(tmp_path / "results")) == 1
 
 
-def test_names_too_long_or_no_utf8_stop_nothing(tmp_path: Path) -> None:
+def test_names_too_long_or_no_utf8_stop_nothing(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bytes_name = os.fsdecode(b"caf\xe9")
     folders = [
         make_mvtec_layout(tmp_path / "long", ("螺" * 80,), 2),
@@ -91,13 +80,7 @@ def test_names_too_long_or_no_utf8_stop_nothing(tmp_path: Path) -> None:
         make_mvtec_layout(tmp_path / bytes_name, ("nut", bytes_name), 2),
         make_mvtec_layout(tmp_path / "plain", ("nut",), 2),
     ]
-    here = Path(__file__).resolve().parents[2]
-    for words in (["check"], ["run", "--methods", "chance", "--results", tmp_path / "r"]):
-        done = subprocess.run(
-            [sys.executable, here / "run_bench.py", *words, "--datasets", *folders],
-            capture_output=True,
-            env={**os.environ, "ZSAD_CACHE": str(tmp_path / "cache"), "PYTHONIOENCODING": "utf-8:strict"},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-    assert len(found(tmp_path / "r")) == 5
+    assert sys.stdout.errors == "strict"
+    assert run("check", "--datasets", *folders) == 0
+    assert run("run", "--methods", "chance", "--datasets", *folders) == 0
+    assert len(found(tmp_path / "results")) == 5

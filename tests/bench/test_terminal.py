@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli import main
 from tests.bench.conftest import make_mvtec_layout
 from tests.bench.page.grid import write_grid
 
@@ -78,7 +79,9 @@ def test_a_pipe_gets_markdown_unless_text_is_asked_for(results: str, words: list
         assert max(map(len, done.stdout.splitlines())) <= 70
 
 
-def test_a_run_shows_its_cells_on_a_terminal_and_its_models_in_a_log(tmp_path: Path) -> None:
+def test_a_run_shows_its_cells_on_a_terminal_and_its_models_in_a_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     data = str(make_mvtec_layout(tmp_path / "parts", classes=("bolt",)))
     words = ("run", "--methods", "chance", "--datasets", data, "--results", str(tmp_path / "results"))
     shown = terminal(*words, columns=80)
@@ -86,10 +89,6 @@ def test_a_run_shows_its_cells_on_a_terminal_and_its_models_in_a_log(tmp_path: P
     assert any(re.search(r"images/s, \S+ left, .*parts", state) for state in states)
     assert max(map(len, states)) <= 80
     assert "1 cells written" in shown.splitlines()[-1]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run_bench.py"), *words, "--force"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "chance" in done.stdout and "\r" not in done.stdout + done.stderr and "%|" not in done.stderr
+    assert main([*words, "--force"]) == 0
+    out, err = capfd.readouterr()
+    assert "chance" in out and "\r" not in out + err and "%|" not in err

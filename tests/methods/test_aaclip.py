@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,15 +152,9 @@ def test_medical_targets_are_smoothed_wider_and_scored_by_their_peak() -> None:
     assert AAClip.class_normalised and AAClip.encoder_options is None
 
 
-def test_answers_do_not_depend_on_the_batch(detector: AAClip, images: Tensor) -> None:
-    prompts = ["candle", "pcb1", "a_new_thing", "candle"]
+def test_a_class_is_scaled_by_the_range_of_its_maps(detector: AAClip, images: Tensor) -> None:
     with torch.inference_mode():
-        whole: Prediction = detector(images, prompts)
-        for index, prompt in enumerate(prompts):
-            single = detector(images[index : index + 1], [prompt])
-            torch.testing.assert_close(single.maps[0], whole.maps[index], rtol=0, atol=1e-4)
-            for name, values in single.also.items():
-                torch.testing.assert_close(values[0], whole.also[name][index], rtol=0, atol=1e-4)
+        whole: Prediction = detector(images, ["candle", "pcb1", "a_new_thing", "candle"])
     torch.testing.assert_close(whole.also["map_peak"], whole.maps.amax(dim=(1, 2)))
     torch.testing.assert_close(whole.also["map_min"], whole.maps.amin(dim=(1, 2)))
 
@@ -203,31 +196,6 @@ def test_texts_count_as_often_as_their_class_is_in_the_batch(detector: AAClip, i
     products = (detector.text_features(prompts)[:, 0] * detector.text_features(prompts)[:, 1]).sum(dim=-1)
     assert float(terms["orthogonal"]) == pytest.approx(float(products.mean() ** 2), abs=1e-6)
     assert float(terms["orthogonal"]) != pytest.approx(float(products[2:].mean() ** 2), abs=1e-6)
-
-
-def test_each_stage_moves_its_tower_and_learns(detector: AAClip, images: Tensor) -> None:
-    assert detector.recipe is not None
-    for stage in detector.recipe.stages:
-        learned = detector.learned()
-        trained, before = stage.trained(learned), {name: each.clone() for name, each in learned.items()}
-        for name, parameter in learned.items():
-            parameter.requires_grad_(name in trained)
-        optimiser = replace(stage, learning_rate=1e-3).make_optimiser(learned)
-        assert optimiser is not None
-        losses = []
-        for _ in range(8):
-            terms = detector.loss(detector.encode(images), batch(stage=stage.name))
-            assert terms.keys() == stage.losses.keys()
-            loss = stage.minimised(terms)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
-        assert losses[-1] < losses[0]
-        moved = {name for name, each in learned.items() if not torch.equal(each, before[name])}
-        assert (
-            moved == set(trained) == {name for name in learned if name.startswith(f"{stage.name}_adapter.")}
-        )
 
 
 def test_training_begins_with_xaviers_distribution(model: Any) -> None:

@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from methods import states
 from methods.anomalyclip import AnomalyCLIP
 from methods.backbones import clip
-from methods.base import TrainingBatch
 from methods.learned_prompts import tokens as prompt_tokens
+from tests.methods.conftest import noisy_inputs
 
 MINI = AnomalyCLIP.presets["mini"]
 OPTIONS = AnomalyCLIP.resolve(MINI)
@@ -29,38 +27,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    random = np.random.default_rng(8)
-    pictures = [
-        Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(5)
-    ]
-    return torch.stack([clip.network_input(OPTIONS["image_size"])(picture) for picture in pictures])
+    return noisy_inputs(5, SIZE)
 
 
 @pytest.fixture
 def detector(files: dict[str, Path]) -> AnomalyCLIP:
     return AnomalyCLIP.load(files, **MINI)
-
-
-def test_batches_order_and_names_change_nothing(detector: AnomalyCLIP, images: torch.Tensor) -> None:
-    order = [3, 0, 4, 2, 1]
-    with torch.inference_mode():
-        scores, maps, _ = detector(images, NAMES)
-        alone = [detector(images[n : n + 1], ["another name"]) for n in range(5)]
-        pair = detector(images[:4], NAMES[:4])
-        shuffled = detector(images[order], NAMES)
-    assert scores.shape == (5,) and maps.shape == (5, SIZE, SIZE)
-    assert scores.dtype == maps.dtype == torch.float32
-    assert scores.unique().numel() == 5 and scores.min() > 0 and scores.max() < 1
-    assert (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-3).all()
-    for got, want in (
-        (torch.cat([each.scores for each in alone]), scores),
-        (torch.cat([each.maps for each in alone]), maps),
-        (pair.scores, scores[:4]),
-        (pair.maps, maps[:4]),
-        (shuffled.scores, scores[order]),
-        (shuffled.maps, maps[order]),
-    ):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
 def test_the_local_path_makes_the_map_and_nothing_else(files: dict[str, Path], images: torch.Tensor) -> None:
@@ -106,29 +78,10 @@ def test_texts_are_encoded_once_for_a_state_of_the_prompts(
     assert len(calls) == 2 and (after - before).abs().min() > 1e-4
 
 
-def test_training_moves_the_prompts_only(files: dict[str, Path], images: torch.Tensor) -> None:
-    detector = AnomalyCLIP.begin({"vision": files["vision"]}, seed=5, **MINI)
-    again = AnomalyCLIP.begin({"vision": files["vision"]}, seed=5, **MINI)
-    learned = detector.learned()
-    assert all(torch.equal(learned[name], tensor) for name, tensor in again.learned().items())
+def test_training_begins_with_small_noise(files: dict[str, Path]) -> None:
+    learned = AnomalyCLIP.begin({"vision": files["vision"]}, seed=5, **MINI).learned()
     assert sum(tensor.numel() for tensor in learned.values()) == (2 * 12 + 5 * 4) * 64
     assert 0.015 < torch.cat([tensor.flatten() for tensor in learned.values()]).std() < 0.025
-    features, labels = detector.encode(images), torch.tensor([0, 1, 0, 1, 1])
-    masks = torch.zeros(5, SIZE, SIZE)
-    masks[1::2, 30:60, 30:60] = 1
-    optimiser = detector.recipe.stages[0].make_optimiser(learned)
-    losses = []
-    for _ in range(4):
-        loss = detector.recipe.stages[0].minimised(
-            detector.loss(features, TrainingBatch(NAMES, labels, masks))
-        )
-        losses.append(loss.item())
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(tensor.grad is not None and tensor.grad.any() for tensor in learned.values())
-        assert all(tensor.grad is None for tensor in detector.model.parameters())
-        optimiser.step()
-    assert losses[3] < losses[2] < losses[1] < losses[0]
 
 
 def test_published_and_own_files_hold_the_same_prompts(

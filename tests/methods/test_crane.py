@@ -203,31 +203,12 @@ def test_a_size_that_leaves_a_remainder_is_refused_with_dinov2(plus: Crane) -> N
 # --- images ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["detector", "plus", "conditioned"])
-def test_batches_order_and_names_change_nothing(
-    kind: str, images: Tensor, files: dict[str, Path], request: pytest.FixtureRequest
-) -> None:
-    model: Crane = (
-        Crane.load(files, **MINI, image_context=True)
-        if kind == "conditioned"
-        else request.getfixturevalue(kind)
-    )
-    order = [3, 0, 2, 1]
+def test_batches_and_names_change_nothing_with_dinov2(plus: Crane, images: Tensor) -> None:
     with torch.inference_mode():
-        scores, maps, _ = model(images, NAMES)
-        alone = [model(images[n : n + 1], ["another name"]) for n in range(4)]
-        shuffled = model(images[order], NAMES)
-    assert scores.shape == (4,) and maps.shape == (4, SIZE, SIZE)
-    assert scores.dtype == maps.dtype == torch.float32
-    assert scores.unique().numel() == 4 and scores.min() > 0 and scores.max() < 1
-    assert (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-3).all()
-    for got, want in (
-        (torch.cat([each.scores for each in alone]), scores),
-        (torch.cat([each.maps for each in alone]), maps),
-        (shuffled.scores, scores[order]),
-        (shuffled.maps, maps[order]),
-    ):
-        torch.testing.assert_close(got, want, rtol=0, atol=2e-5)
+        scores, maps, _ = plus(images, NAMES)
+        alone = [plus(images[n : n + 1], ["another name"]) for n in range(4)]
+    torch.testing.assert_close(torch.cat([each.scores for each in alone]), scores, rtol=0, atol=2e-5)
+    torch.testing.assert_close(torch.cat([each.maps for each in alone]), maps, rtol=0, atol=2e-5)
 
 
 def test_self_correlations_are_summed_and_projected_once(detector: Crane) -> None:
@@ -381,24 +362,6 @@ def test_cranes_one_map_counts_four_times(plus: Crane, detector: Crane, images: 
     masks = _batch().masks.float()
     overlap = (2 * (blocks * masks).sum((1, 2)) + 1) / (blocks.sum((1, 2)) + masks.sum((1, 2)) + 1)
     torch.testing.assert_close(one["dice"], 4 * (1 - overlap.mean()))
-
-
-@pytest.mark.parametrize("kind", ["detector", "plus"])
-def test_training_moves_the_prompts_only(kind: str, images: Tensor, request: pytest.FixtureRequest) -> None:
-    model: Crane = request.getfixturevalue(kind)
-    stage, learned = Crane.recipe.stages[0], model.learned()
-    assert sum(tensor.numel() for tensor in learned.values()) == (2 * 12 + 5 * 4) * 64
-    frozen = {name: each for name, each in model.named_parameters() if name not in learned}
-    assert not any(each.requires_grad for each in frozen.values())
-    features, optimiser, losses = model.encode(images), stage.make_optimiser(learned), []
-    for _ in range(4):
-        loss = stage.minimised(model.loss(features, _batch()))
-        losses.append(loss.item())
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(tensor.grad is not None and tensor.grad.any() for tensor in learned.values())
-        optimiser.step()
-    assert losses[3] < losses[2] < losses[1] < losses[0]
 
 
 def test_the_weights_of_the_fusion_carry_gradients_to_the_prompts(detector: Crane, images: Tensor) -> None:

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from methods import states
 from methods.backbones import clip
@@ -15,6 +13,7 @@ from methods.clip_based import blank
 from methods.faprompt import FAPrompt
 from methods.fill import filled
 from methods.maps import gaussian_smooth, upsample
+from tests.methods.conftest import noisy_inputs
 
 MINI = FAPrompt.presets["mini"]
 OPTIONS = FAPrompt.resolve(MINI)
@@ -32,38 +31,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    random = np.random.default_rng(8)
-    pictures = [
-        Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(3)
-    ]
-    return torch.stack([clip.network_input(SIZE)(picture) for picture in pictures])
+    return noisy_inputs(3, SIZE)
 
 
 @pytest.fixture
 def detector(files: dict[str, Path]) -> FAPrompt:
     return FAPrompt.load(files, **MINI)
-
-
-@pytest.mark.parametrize("prior", ["first", "top"])
-def test_batches_order_and_names_change_nothing(
-    files: dict[str, Path], images: torch.Tensor, prior: str
-) -> None:
-    detector, order = FAPrompt.load(files, **MINI, prior=prior), [2, 0, 1]
-    with torch.inference_mode():
-        scores, maps, _ = detector(images, NAMES)
-        alone = [detector(images[n : n + 1], ["another name"]) for n in range(3)]
-        shuffled = detector(images[order], NAMES)
-    assert scores.shape == (3,) and maps.shape == (3, SIZE, SIZE)
-    assert scores.dtype == maps.dtype == torch.float32
-    assert scores.unique().numel() == 3 and scores.min() > 0 and scores.max() < 1
-    assert (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-4).all()
-    for got, want in (
-        (torch.cat([each.scores for each in alone]), scores),
-        (torch.cat([each.maps for each in alone]), maps),
-        (shuffled.scores, scores[order]),
-        (shuffled.maps, maps[order]),
-    ):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
 def test_the_prior_sees_the_first_patches_or_the_most_abnormal_ones(
@@ -144,33 +117,14 @@ def test_the_loss_terms_are_the_papers_codes(detector: FAPrompt, images: torch.T
     assert all_abnormal["prior"].item() == 0
 
 
-def test_training_moves_all_that_is_learned_and_nothing_else(
-    files: dict[str, Path], images: torch.Tensor
-) -> None:
-    detector = FAPrompt.begin({"vision": files["vision"]}, seed=5, **MINI)
-    again = FAPrompt.begin({"vision": files["vision"]}, seed=5, **MINI)
-    learned = detector.learned()
-    assert all(torch.equal(learned[name], tensor) for name, tensor in again.learned().items())
+def test_training_begins_as_told(files: dict[str, Path]) -> None:
+    learned = FAPrompt.begin({"vision": files["vision"]}, seed=5, **MINI).learned()
     words = torch.cat([each.flatten() for name, each in learned.items() if "meta" not in name])
     assert words.numel() == (5 + 10 * 2 + 5 * 4) * 64 and 0.019 < words.std() < 0.021
     for layer in (1, 2):
         weight, bias = (learned[f"patch_meta_net.linear{layer}.{kind}"] for kind in ("weight", "bias"))
         bound = weight.shape[1] ** -0.5
         assert 0.9 * bound < weight.abs().max() <= bound and 0 < bias.abs().max() <= bound
-    features, labels = detector.encode(images), torch.tensor([0, 1, 0])
-    masks = torch.zeros(3, SIZE, SIZE)
-    masks[1, 30:60, 30:60] = 1
-    (stage,) = detector.recipe.stages
-    optimiser, losses = stage.make_optimiser(learned), []
-    for _ in range(3):
-        loss = stage.minimised(detector.loss(features, TrainingBatch(NAMES, labels, masks)))
-        losses.append(loss.item())
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(tensor.grad is not None and tensor.grad.any() for tensor in learned.values())
-        assert all(tensor.grad is None for tensor in detector.model.parameters())
-        optimiser.step()
-    assert losses[2] < losses[1] < losses[0]
 
 
 def test_published_and_own_files_hold_the_same(

@@ -84,22 +84,6 @@ def test_the_bank_holds_each_image_and_the_regions_that_patches_lie_in(
         torch.testing.assert_close(each, bank[name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_nothing_depends_on_the_batch(
-    variant: str, model: Any, features: Features, masks: torch.Tensor
-) -> None:
-    detector = _detector(model, variant)
-    detector.remember(features, LABELS, masks)
-    with torch.inference_mode():
-        whole = detector.score(features, [])
-        each = [
-            detector.score({name: one[i : i + 1] for name, one in features.items()}, []) for i in range(6)
-        ]
-    torch.testing.assert_close(whole.maps, torch.cat([one.maps for one in each]), rtol=0, atol=1e-5)
-    torch.testing.assert_close(whole.scores, torch.cat([one.scores for one in each]), rtol=0, atol=1e-5)
-    assert whole.maps.shape == (6, 84, 84)
-
-
 def test_the_score_is_of_the_image_and_of_the_smoothed_maps_top(
     model: Any, features: Features, masks: torch.Tensor
 ) -> None:

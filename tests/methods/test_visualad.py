@@ -14,6 +14,7 @@ from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.fill import filled
 from methods.visualad import VisualAD
+from tests.methods.conftest import noisy_inputs
 
 MINI = {**VisualAD.preset("mini").options, "layers": (2, 3, 5, 6)}
 OPTIONS = VisualAD.resolve(MINI)
@@ -31,11 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    random = np.random.default_rng(8)
-    pictures = [
-        Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(3)
-    ]
-    return torch.stack([clip.network_input(SIZE)(picture) for picture in pictures])
+    return noisy_inputs(3, SIZE)
 
 
 @pytest.fixture
@@ -53,24 +50,6 @@ def batch() -> TrainingBatch:
 def maps_of(detector: VisualAD, images: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return detector(images, NAMES[: len(images)]).maps
-
-
-def test_batches_order_and_names_change_nothing(detector: VisualAD, images: torch.Tensor) -> None:
-    order = [2, 0, 1]
-    with torch.inference_mode():
-        scores, maps, _ = detector(images, NAMES)
-        alone = [detector(images[n : n + 1], ["another name"]) for n in range(3)]
-        shuffled = detector(images[order], NAMES)
-    assert scores.shape == (3,) and maps.shape == (3, SIZE, SIZE)
-    assert scores.dtype == maps.dtype == torch.float32
-    assert scores.unique().numel() == 3 and (maps.amax(dim=(1, 2)) - maps.amin(dim=(1, 2)) > 1e-3).all()
-    for got, want in (
-        (torch.cat([each.scores for each in alone]), scores),
-        (torch.cat([each.maps for each in alone]), maps),
-        (shuffled.scores, scores[order]),
-        (shuffled.maps, maps[order]),
-    ):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
 
 
 def test_the_patches_see_the_learned_tokens_so_nothing_is_kept(
@@ -173,31 +152,6 @@ def test_training_begins_as_the_paper_has_it(files: dict[str, Path]) -> None:
         f"{saf}3.bias": 0,
     }.items():
         assert torch.equal(learned[name], torch.full_like(learned[name], value)), name
-
-
-def test_training_moves_what_is_learned_and_nothing_of_clip(
-    files: dict[str, Path], images: torch.Tensor, batch: TrainingBatch
-) -> None:
-    detector = VisualAD.begin({"vision": files["vision"]}, seed=5, **MINI, dropout=0.0)
-    learned, stage = detector.learned(), detector.recipe.stages[0]
-    assert type(detector.model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
-    frozen = {name: tensor.clone() for name, tensor in detector.model.state_dict().items()}
-    optimiser, losses = stage.make_optimiser(learned), []
-    for _ in range(4):
-        terms = detector.loss(detector.encode(images), batch)
-        assert terms.keys() == stage.losses.keys()
-        loss = stage.minimised(terms)
-        losses.append(loss.item())
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(tensor.grad is not None for tensor in learned.values())
-        assert all(learned[f"{state}_token"].grad.any() for state in ("anomaly", "normal"))
-        stage.clip_gradients(learned)
-        optimiser.step()
-    assert losses[3] < losses[2] < losses[1] < losses[0]
-    after = detector.model.state_dict()
-    assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
-    assert not torch.equal(learned["ln_post_weight"], detector.model.visual.ln_post.weight)
 
 
 def test_published_and_own_files_hold_the_same_tensors(

@@ -1,7 +1,9 @@
 """What the golden files of methods on small CLIP networks have in common."""
 
 import re
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
+from types import MappingProxyType
 from typing import Any
 
 import open_clip
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from datasets.images import resize_mask
 from methods.backbones import clip
 from methods.base import ZeroShotDetector
 from methods.fill import filled
@@ -60,6 +63,11 @@ def pictures(golden: Any) -> list[Image.Image]:
     return [Image.fromarray(pixels) for pixels in golden.arrays["images_u8"]]
 
 
+def masks(golden: Any, size: int) -> Tensor:
+    """Return the masks (N, size, size) as training gets them."""
+    return torch.stack([torch.from_numpy(resize_mask(mask, size)) for mask in golden.arrays["masks_u8"]])
+
+
 def names(golden: Any) -> list[str]:
     """Return the class name of each image."""
     return [golden.about["class_names"][index] for index in golden.arrays["class_index"]]
@@ -98,3 +106,28 @@ def compare(golden: Any, deviations: Any, got: dict[str, Tensor], inputs: set[st
     assert not unknown, f"{golden.path.name} holds arrays this test does not know: {sorted(unknown)}"
     for name in sorted(set(golden.arrays) - inputs):
         deviations.check(golden, name, got[name], golden.arrays[name], tolerance(golden.about, name))
+
+
+def compare_kept(
+    golden: Any,
+    deviations: Any,
+    got: Mapping[str, Tensor],
+    inputs: set[str],
+    allowed: Callable[[str], float],
+    shares: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """Check all arrays but the inputs, stored whole or every n-th value, to within `allowed(quantity)`.
+
+    Of a quantity of `shares` that part of the values must be as near.
+    """
+    quantities = {name: strided(name) for name in sorted(set(golden.arrays) - inputs)}
+    for name, (quantity, stride) in quantities.items():
+        assert quantity in got, f"{golden.path.name}: nothing here checks {name}"
+        want, mine = golden.tensor(name).double(), got[quantity].detach().double()
+        mine = mine[..., ::stride, ::stride] if stride > 1 else mine
+        if quantity in shares:
+            assert mine.shape == want.shape
+            mine, want = (mine - want).abs().flatten().quantile(shares[quantity]), torch.zeros(())
+        deviations.check(golden, quantity, mine, want, allowed(quantity))
+    found = {quantity for quantity, _ in quantities.values()}
+    assert found & {"anomaly_maps", "losses"}, f"{golden.path.name} is of no known kind"

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.images import resize_mask
 from methods.anomalyclip import AnomalyCLIP
 from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.fill import filled
 from methods.learned_prompts import tokens as prompt_tokens
-from parity.clip_cases import clip_of, pictures, strided
+from parity.clip_cases import clip_of, compare_kept, masks, pictures
 
 INPUTS = {"images_u8", "masks_u8", "labels"}
 TOLERANCES = {
@@ -58,20 +57,7 @@ def test_anomalyclip(anomalyclip_case: Any, deviations: Any) -> None:
     check = _train if "losses" in anomalyclip_case.arrays else _infer
     got = {"preprocessed": images, "tokens": prompt_tokens(detector.options["n_ctx"])}
     got |= check(anomalyclip_case, detector, features)
-    recognised = set()
-    for name in set(anomalyclip_case.arrays) - INPUTS:
-        quantity, stride = strided(name)
-        assert quantity in got, f"{anomalyclip_case.path.name}: nothing here checks {name}"
-        want = anomalyclip_case.tensor(name).double()
-        mine = got[quantity].detach().double()
-        mine = mine[..., ::stride, ::stride] if stride > 1 else mine
-        if quantity in SHARE:
-            assert mine.shape == want.shape
-            mine = (mine - want).abs().flatten().quantile(SHARE[quantity])
-            want = torch.zeros(())
-        deviations.check(anomalyclip_case, quantity, mine, want, TOLERANCES[quantity])
-        recognised.add(quantity)
-    assert recognised & {"anomaly_maps", "losses"}, f"{anomalyclip_case.path.name} is of no known kind"
+    compare_kept(anomalyclip_case, deviations, got, INPUTS, TOLERANCES.__getitem__, SHARE)
 
 
 def _infer(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -99,14 +85,12 @@ def _train(golden: Any, detector: AnomalyCLIP, features: dict[str, Tensor]) -> d
         betas=tuple(options["betas"]),
         losses={**local, "image": 1.0},
     )
-    masks = torch.stack(
-        [torch.from_numpy(resize_mask(mask, detector.image_size)) for mask in golden.arrays["masks_u8"]]
-    )
+    truth = masks(golden, detector.image_size)
     labels, learned = golden.tensor("labels"), detector.learned()
     optimiser = recipe.make_optimiser(learned)
-    got, losses = {"gt": masks}, []
+    got, losses = {"gt": truth}, []
     for step in range(len(golden.arrays["losses"])):
-        terms = detector.loss(features, TrainingBatch(["anything"] * len(labels), labels, masks))
+        terms = detector.loss(features, TrainingBatch(["anything"] * len(labels), labels, truth))
         total = recipe.minimised(terms)
         weighted = [terms[name] for name in local] + [total - terms["image"], terms["image"], total]
         losses.append(torch.stack(weighted).detach())

@@ -1,6 +1,7 @@
 """CoPS against golden files made by its official code."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.images import resize_mask
 from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.cops import CoPS
 from methods.fill import filled
-from parity.clip_cases import clip_of, pictures, strided
+from parity.clip_cases import clip_of, compare_kept, masks, pictures
 
 INPUTS = {"images_u8", "masks_u8", "labels", "noise"}
 MAPS = ("focal", "dice_abnormal", "dice_normal")
@@ -74,10 +74,7 @@ def _infer(golden: Any, deviations: Any, detector: CoPS, features: dict[str, Ten
         "image_scores": prediction.scores,
         "anomaly_maps": prediction.maps,
     }
-    for name in set(golden.arrays) - INPUTS:
-        quantity, stride = strided(name)
-        mine = got[quantity][..., ::stride, ::stride] if stride > 1 else got[quantity]
-        deviations.check(golden, quantity, mine, golden.tensor(name), _tolerance(golden, quantity))
+    compare_kept(golden, deviations, got, INPUTS, partial(_tolerance, golden))
 
 
 def _all_ids(detector: CoPS) -> Tensor:
@@ -103,8 +100,7 @@ def _train(golden: Any, deviations: Any, detector: CoPS, features: dict[str, Ten
     losses = {**stage.losses, **dict.fromkeys(MAPS, float(constants["lambda_patch"]))}
     betas = tuple(constants["betas"])
     stage = replace(stage, learning_rate=options["learning_rate"], betas=betas, losses=losses)
-    size = detector.image_size
-    masks = torch.stack([torch.from_numpy(resize_mask(mask, size)) for mask in golden.arrays["masks_u8"]])
+    truth = masks(golden, detector.image_size)
     labels, learned = golden.tensor("labels"), detector.learned()
     assert set(learned) == set(about["gradient_norms"][0])
     optimiser, checked = stage.make_optimiser(learned), set()
@@ -123,7 +119,7 @@ def _train(golden: Any, deviations: Any, detector: CoPS, features: dict[str, Ten
             check(name, name, mine, golden.tensor(name), _tolerance(golden, name))
     for step, noise in enumerate(golden.tensor("noise")):
         detector.training_noise = lambda count, noise=noise: noise  # type: ignore[method-assign]
-        terms = detector.loss(features, TrainingBatch(["anything"] * 9, labels, masks))
+        terms = detector.loss(features, TrainingBatch(["anything"] * 9, labels, truth))
         total = stage.minimised(terms)
         patch = sum(terms[name] for name in MAPS)
         row = [terms["image"], patch, *(terms[name] for name in ("gather", "scatter", "kl", "recon")), total]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets.images import resize_mask
 from methods import crane
 from methods.backbones import dinov2
 from methods.base import TrainingBatch
@@ -15,7 +14,7 @@ from methods.clip_based import blank
 from methods.crane import Crane
 from methods.fill import filled
 from methods.learned_prompts import tokens as prompt_tokens
-from parity.clip_cases import clip_of, pictures, strided, tolerance
+from parity.clip_cases import clip_of, compare_kept, masks, pictures, tolerance
 from parity.test_anomalyclip import INPUTS, SHARE, stacked
 
 # What the golden files call otherwise, or tell of the official programs without a choice.
@@ -68,20 +67,11 @@ def test_crane(crane_case: Any, deviations: Any, monkeypatch: pytest.MonkeyPatch
     training = "losses" in crane_case.arrays
     got = _train(crane_case, detector, features) if training else _infer(detector, images, features)
     got |= {"preprocessed": images, "tokens": prompt_tokens(detector.options["n_ctx"])}
-    recognised = set()
-    for name in sorted(set(crane_case.arrays) - INPUTS):
-        quantity, stride = strided(name)
-        assert quantity in got, f"{crane_case.path.name}: nothing here checks {name}"
-        want, mine = crane_case.tensor(name).double(), got[quantity].detach().double()
-        mine = mine[..., ::stride, ::stride] if stride > 1 else mine
-        if quantity in SHARE:
-            assert mine.shape == want.shape
-            mine, want = (mine - want).abs().flatten().quantile(SHARE[quantity]), torch.zeros(())
-            deviations.check(crane_case, quantity, mine, want, 2e-5)
-        else:
-            deviations.check(crane_case, quantity, mine, want, tolerance(about, quantity))
-        recognised.add(quantity)
-    assert recognised & {"anomaly_maps", "losses"}, f"{crane_case.path.name} is of no known kind"
+
+    def allowed(quantity: str) -> float:
+        return 2e-5 if quantity in SHARE else tolerance(about, quantity)
+
+    compare_kept(crane_case, deviations, got, INPUTS, allowed, SHARE)
 
 
 def _infer(detector: Crane, images: Tensor, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,19 +104,17 @@ def _train(golden: Any, detector: Crane, features: dict[str, Tensor]) -> dict[st
         betas=tuple(options["betas"]),
         losses=weights,
     )
-    masks = torch.stack(
-        [torch.from_numpy(resize_mask(mask, detector.image_size)) for mask in golden.arrays["masks_u8"]]
-    )
+    truth = masks(golden, detector.image_size)
     labels, learned = golden.tensor("labels"), detector.learned()
     optimiser = stage.make_optimiser(learned)
     assert optimiser is not None
     rows: dict[str, list[Tensor]] = {"losses": [], "image_logits": []}
     size, maps = options["batch_size"], len(golden.arrays["focal"][0])
-    got = {"gt": masks}
+    got = {"gt": truth}
     for step in range(len(golden.arrays["losses"])):
         rows_of = slice(step * size, (step + 1) * size)
         part = {name: each[rows_of] for name, each in features.items()}
-        batch = TrainingBatch(["anything"] * size, labels[rows_of], masks[rows_of])
+        batch = TrainingBatch(["anything"] * size, labels[rows_of], truth[rows_of])
         terms = detector.loss(part, batch)
         total = stage.minimised(terms)
         rows["losses"].append(torch.stack([*(terms[name] for name in weights), total]).detach())

@@ -1,18 +1,18 @@
 """FAPrompt against golden files made by its official code."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.images import resize_mask
 from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.faprompt import FAPrompt
 from methods.fill import filled
-from parity.clip_cases import clip_of, pictures, strided, tolerance
+from parity.clip_cases import clip_of, compare_kept, masks, pictures, tolerance
 
 INPUTS = {"images_u8", "masks_u8", "labels"}
 # Where a gradient is zero in float16 for one and not for the other, Adam's steps differ by the whole rate.
@@ -36,20 +36,8 @@ def test_faprompt(faprompt_case: Any, deviations: Any) -> None:
     ids = [ids[:1] for ids, _ in detector.sentences(detector.options).values()]
     got = {"preprocessed": images, "tokens": torch.cat(ids)}
     got |= (_train if "losses" in golden.arrays else _infer)(golden, detector, features)
-    recognised = set()
-    for name in set(golden.arrays) - INPUTS:
-        quantity, stride = strided(name)
-        assert quantity in got, f"{golden.path.name}: nothing here checks {name}"
-        want = golden.tensor(name).double()
-        mine = got[quantity].detach().double()
-        mine = mine[..., ::stride, ::stride] if stride > 1 else mine
-        if quantity in SHARE:
-            assert mine.shape == want.shape
-            mine = (mine - want).abs().flatten().quantile(SHARE[quantity])
-            want = torch.zeros(())
-        deviations.check(golden, quantity, mine, want, tolerance(golden.about, name))
-        recognised.add(quantity)
-    assert recognised & {"anomaly_maps", "losses"}, f"{golden.path.name} is of no known kind"
+    allowed = partial(tolerance, golden.about)
+    compare_kept(golden, deviations, got, INPUTS, allowed, SHARE)
 
 
 @torch.no_grad()
@@ -82,18 +70,16 @@ def _train(golden: Any, detector: FAPrompt, features: dict[str, Tensor]) -> dict
     (stage,) = detector.recipe.stages
     betas = tuple(options["betas"])
     stage = replace(stage, learning_rate=options["learning_rate"], betas=betas, losses=losses)
-    masks = torch.stack(
-        [torch.from_numpy(resize_mask(mask, detector.image_size)) for mask in golden.arrays["masks_u8"]]
-    )
+    truth = masks(golden, detector.image_size)
     labels, learned = golden.tensor("labels"), detector.learned()
     optimiser = stage.make_optimiser(learned)
-    got: dict[str, Tensor] = {"gt": masks}
+    got: dict[str, Tensor] = {"gt": truth}
     told: dict[str, list[Tensor]] = {name: [] for name in ("losses", "image_logits", "prior", "grad_norms")}
     for step in range(options["steps"]):
         now = slice(step * options["batch_size"], (step + 1) * options["batch_size"])
         batch = {name: values[now] for name, values in features.items()}
         passes = detector.passes(batch)
-        terms = detector.loss(batch, TrainingBatch(["anything"] * 9, labels[now], masks[now]))
+        terms = detector.loss(batch, TrainingBatch(["anything"] * 9, labels[now], truth[now]))
         total = stage.minimised(terms)
         told["losses"].append(torch.stack([*(terms[name] for name in LOSSES), total]).detach()[None])
         told["image_logits"].append(passes.image_logits)

@@ -10,22 +10,18 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.images import resize_mask
-from methods.backbones import clip
 from methods.base import Features, TrainingBatch
 from methods.clip_based import blank
 from methods.fill import filled
 from methods.learning import Stage
 from methods.mrad import Mrad
+from parity.clip_cases import clip_of
 
 INPUTS = {"source_images_u8", "source_masks_u8", "source_labels", "images_u8", "train_index"}
 
 
 def _detector(about: dict[str, Any], variant: str) -> Mrad:
-    given, seed = about["model"], about["seed"]
-    vision = dict(given["vision"])
-    vision["head_width"] = vision["width"] // vision.pop("heads")
-    config = {"embed_dim": given["embed_dim"], "vision_cfg": vision, "text_cfg": given["text"]}
-    model = clip.build(config, filled(clip.blank(config), seed), quick_gelu=given["quick_gelu"])
+    model, seed = clip_of(about), about["seed"]
     options = {name: value for name, value in about["options"].items() if name in Mrad.defaults}
     options["variant"] = variant
     learned = filled(blank(Mrad.learned_shapes(Mrad.resolve(options), model.state_dict())), seed)

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.images import resize_mask
 from methods.backbones import clip
 from methods.backbones.blocks import run_blocks
 from methods.base import Features, TrainingBatch
@@ -17,7 +16,7 @@ from methods.clip_based import blank
 from methods.fill import filled
 from methods.learning import dice, focal
 from methods.vcpclip import VcpClip
-from parity.clip_cases import compare, names, network_inputs, small_clip
+from parity.clip_cases import compare, masks, names, network_inputs, small_clip
 
 INPUTS = {"images_u8", "masks_u8", "labels", "class_index"}
 
@@ -74,19 +73,17 @@ def _infer(golden: Any, detector: VcpClip, images: Tensor, features: Features) -
 
 def _train(golden: Any, _: VcpClip, images: Tensor, features: Features) -> dict[str, Tensor]:
     about, got = golden.about, {}
-    masks = torch.stack(
-        [torch.from_numpy(resize_mask(mask, images.shape[-1])) for mask in golden.arrays["masks_u8"]]
-    )
+    truth = masks(golden, images.shape[-1])
     for run, dropout in (("", 0.0), ("_dropout", 0.1)):
         detector = _detector(about)
         detector.options["dropout"] = dropout
-        steps = _steps(golden, detector, features, masks, seed=about["dropout_seed"] if dropout else None)
+        steps = _steps(golden, detector, features, truth, seed=about["dropout_seed"] if dropout else None)
         got |= {f"losses{run}": steps.pop("losses"), **({} if run else steps)}
-    return got | {"gt": masks}
+    return got | {"gt": truth}
 
 
 def _steps(
-    golden: Any, detector: VcpClip, features: Features, masks: Tensor, seed: int | None
+    golden: Any, detector: VcpClip, features: Features, truth: Tensor, seed: int | None
 ) -> dict[str, Tensor]:
     about, learned = golden.about, detector.learned()
     (stage,) = detector.recipe.stages
@@ -102,7 +99,7 @@ def _steps(
     told: dict[str, list[Tensor]] = {
         name: [] for name in ("losses", "focal", "dice", "grad_norms", "temperatures")
     }
-    size, count = about["batch_size"], len(masks)
+    size, count = about["batch_size"], len(truth)
     batches = [slice(start, start + size) for start in range(0, count, size)] * about["epochs"]
     for step, batch in enumerate(batches):
         part = {name: tensor[batch] for name, tensor in features.items()}
@@ -110,12 +107,12 @@ def _steps(
             text = detector.text_features(part["image"], dropout=detector.options["dropout"])
             by_branch = list(zip(*detector.probabilities(part, text), strict=True))
         terms = {
-            "focal": torch.tensor([[focal(each, masks[batch]) for each in maps] for maps in by_branch]),
-            "dice": torch.tensor([[dice(each[:, 1], masks[batch]) for each in maps] for maps in by_branch]),
+            "focal": torch.tensor([[focal(each, truth[batch]) for each in maps] for maps in by_branch]),
+            "dice": torch.tensor([[dice(each[:, 1], truth[batch]) for each in maps] for maps in by_branch]),
         }
         with _seeded(seed, step):
-            labels = masks[batch].amax(dim=(1, 2))
-            found = detector.loss(part, TrainingBatch(names(golden)[batch], labels, masks[batch]))
+            labels = truth[batch].amax(dim=(1, 2))
+            found = detector.loss(part, TrainingBatch(names(golden)[batch], labels, truth[batch]))
         total = stage.minimised(found)
         branches = sum(terms.values()).sum(dim=1)
         told["losses"].append(torch.stack([total.detach(), *branches]))

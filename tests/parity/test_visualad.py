@@ -4,18 +4,16 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.images import resize_mask
 from methods.backbones import clip, dinov2
 from methods.base import TrainingBatch
 from methods.clip_based import blank
 from methods.fill import filled
 from methods.learning import dice, focal
 from methods.visualad import VisualAD
-from parity.clip_cases import pictures, tolerance
+from parity.clip_cases import masks, pictures, strided, tolerance
 
 TOKENS = ("anomaly_token", "normal_token")
 INPUTS = {"images_u8", "masks_u8", "labels"}
@@ -73,8 +71,7 @@ def _check(golden: Any, deviations: Any, got: dict[str, Tensor], prefix: str = "
     for name in sorted(set(golden.arrays) - INPUTS - {"grad_norms"}):
         if not name.startswith(prefix):
             continue
-        found = re.fullmatch(r"(.+)_every_(\d+)(?:st|nd|rd|th)", name.removeprefix(prefix))
-        quantity, stride = (found[1], int(found[2])) if found else (name.removeprefix(prefix), 1)
+        quantity, stride = strided(name.removeprefix(prefix))
         assert quantity in got, f"{golden.path.name}: nothing here checks {name}"
         mine = got[quantity]
         mine = mine[..., ::stride, ::stride] if stride > 1 else mine
@@ -121,12 +118,11 @@ def _seen(detector: VisualAD, images: Tensor) -> dict[str, Tensor]:
 
 def _batches(golden: Any, detector: VisualAD) -> list[tuple[Tensor, TrainingBatch]]:
     images = torch.stack([detector.preprocess(picture) for picture in pictures(golden)])
-    targets = [resize_mask(mask, detector.image_size) for mask in golden.arrays["masks_u8"]]
-    masks, labels = torch.from_numpy(np.stack(targets)), golden.tensor("labels")
+    truth, labels = masks(golden, detector.image_size), golden.tensor("labels")
     size = golden.about["batch_size"]
     return [
         (part, TrainingBatch(["anything"] * len(part), label, mask))
-        for part, label, mask in zip(images.split(size), labels.split(size), masks.split(size), strict=True)
+        for part, label, mask in zip(images.split(size), labels.split(size), truth.split(size), strict=True)
     ]
 
 

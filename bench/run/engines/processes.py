@@ -16,6 +16,8 @@ class ProcessPool:
     """One process for each of `devices`; a device may stand there several times."""
 
     patience: float = 600.0
+    start_method: str = "spawn"
+    """Of `multiprocessing`; what was begun on a GPU does not survive a fork."""
 
     def __init__(self, setup: Setup, devices: Sequence[str]) -> None:
         """Start nothing yet."""
@@ -26,7 +28,7 @@ class ProcessPool:
 
     def start(self, slot: str) -> None:
         """Start the slot's process."""
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(self.start_method)
         ours, theirs = context.Pipe()
         process = context.Process(
             target=_serve, args=(self._setup, self._devices[slot], theirs), name=slot, daemon=True

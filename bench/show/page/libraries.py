@@ -1,6 +1,7 @@
 """The libraries that travel inside the page, with their licences."""
 
 import re
+from functools import cache
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import NamedTuple
@@ -58,6 +59,7 @@ def table_style() -> str:
     return resources.files("itables").joinpath("html/dt_bundle.css").read_text(encoding="utf-8")
 
 
+@cache
 def chart_script() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that sets `window.vegaEmbed`."""
     import vl_convert  # noqa: PLC0415 (an extra)

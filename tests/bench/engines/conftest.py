@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bench.run.engines.processes import ProcessPool
 from bench.store.cells import CellStore
 from methods import registry
 from tests.bench.conftest import data, plan_for
@@ -25,6 +26,12 @@ class Fragile(Chance):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(images, prompts)
 """
+
+
+class ForkedPool(ProcessPool):
+    """Workers that need not import torch again; how users' begin is tested by a few tests alone."""
+
+    start_method = "fork"
 
 
 @pytest.fixture

@@ -67,11 +67,10 @@ def start(folder: Path, heading: str, port: str = "6379", **variables: str) -> "
 @pytest.mark.slow
 def test_tasks_of_an_array_share_a_results_folder(folder: Path) -> None:
     tasks = [
-        start(folder, "--array", SLURM_ARRAY_TASK_ID=str(task), SLURM_ARRAY_TASK_COUNT="3")
-        for task in (1, 2, 3)
+        start(folder, "--array", SLURM_ARRAY_TASK_ID=str(task), SLURM_ARRAY_TASK_COUNT="2") for task in (1, 2)
     ]
     said = [task.communicate(timeout=300)[0] for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0, 0]
+    assert [task.returncode for task in tasks] == [0, 0]
     assert sum(int(re.search(r"(\d+) cells written", text)[1]) for text in said) == 6  # type: ignore[index]
     assert len(numbers(folder / "results" / "runs")) == 6
 
