@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from bench.run.engines.remote import Command, Link, Message, Setup, begin, obey
 
@@ -28,7 +29,7 @@ class ProcessPool:
 
     def start(self, slot: str) -> None:
         """Start the slot's process."""
-        context = multiprocessing.get_context(self.start_method)
+        context: Any = multiprocessing.get_context(self.start_method)
         ours, theirs = context.Pipe()
         process = context.Process(
             target=_serve, args=(self._setup, self._devices[slot], theirs), name=slot, daemon=True
