@@ -27,7 +27,18 @@ from bench.run.machine import Machine, choose_device
 from bench.run.models import LoadedModel
 from bench.run.plan import Plan, Settings
 from bench.run.planner import make_plan
-from bench.run.precision import HARMLESS, MEASURED, METRICS, Drift, read, write
+from bench.run.precision import (
+    HARMLESS,
+    MEASURED,
+    METRICS,
+    Drift,
+    GoldenDrift,
+    Row,
+    measured_on_goldens,
+    read,
+    worst,
+    write,
+)
 from bench.run.protocol import MethodRequest
 from bench.store.cells import Cell, CellStore
 from bench.store.digests import DigestCache
@@ -41,6 +52,14 @@ from methods.registry import card
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "precision.md"
 MARK = "<!-- written by `python -m benchmarks.precision --write` -->\n"
+GOLDEN_MARK = """## On the golden files' networks
+
+The published architectures, several at their published width (`widest`), with generated weights: networks,
+options and pictures of the golden files of parity, against float32. *score*: the largest difference in
+percent of the largest score; *map*: in percent of the range of all maps. Generated weights do not tell
+anomalies from the rest: metrics would say nothing here. Written by
+`pytest tests/parity/test_precision.py --golden-dir DIR --write-drift`, which fails beyond its bounds.
+"""
 _MAPS = 6
 """Images of each class whose maps are compared."""
 
@@ -71,7 +90,7 @@ def main() -> None:
                     write([drift])
     print("\n" + table(drifts))
     if parsed.write:
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), read()), encoding="utf-8")
+        write_page()
 
 
 def pooled(root: Path, keys: Sequence[str], drawings: int) -> list[Folder]:
@@ -105,7 +124,7 @@ def measure(
         yield Drift(
             request.key,
             precision,
-            _name(machine.device),
+            name_of(machine.device),
             sum(len(cell["scores"]) for cell in cells.values()),
             max(_score_drift(cell, others[place]) for place, cell in cells.items()),
             _furthest(_maps(plan, machine), exact_maps),
@@ -193,7 +212,7 @@ def _points(
     return max(moved)
 
 
-def _name(device: torch.device) -> str:
+def name_of(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return str(torch.cpu.get_capabilities().get("cpu_name", "CPU"))
@@ -220,19 +239,42 @@ def table(drifts: Sequence[Drift]) -> str:
     return tabulate([_row(drift) for drift in drifts], headers="keys", tablefmt="github", floatfmt=".2f")
 
 
-def page(text: str, drifts: Sequence[Drift]) -> str:
+def golden_table(drifts: Sequence[GoldenDrift]) -> str:
+    """Return the worst on the golden files' networks as a Markdown table, in percent, a row a method."""
+    rows = []
+    for method, precision in sorted({(drift.method, drift.precision) for drift in drifts}):
+        alike = [drift for drift in drifts if (drift.method, drift.precision) == (method, precision)]
+        told = worst(alike)
+        shares = {name: 100 * told[name] for name in ("score", "map")}
+        rows.append({"method": card(method).title, "precision": precision, **told, **shares})
+    return tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f")
+
+
+def page(text: str, drifts: Sequence[Drift], goldens: Sequence[GoldenDrift]) -> str:
     """Return the page with what was measured behind its mark, one table a device."""
-    devices: dict[str, list[Drift]] = {}
-    for drift in drifts:
-        devices.setdefault(drift.device, []).append(drift)
-    parts = [f"On {device}:\n\n{table(alike)}\n" for device, alike in devices.items()]
+    parts = [f"On {device}:\n\n{table(alike)}\n" for device, alike in _by_device(drifts).items()]
     lowered = sorted(
         card(method).title
         for method in {drift.method for drift in drifts}
         if max(d.points for d in drifts if (d.method, d.precision) == (method, "bfloat16")) <= HARMLESS
     )
     parts.append(f"So `auto` is bfloat16 on CUDA for: {', '.join(lowered) or 'none'}.\n")
+    parts += [GOLDEN_MARK] if goldens else []
+    for device, of_goldens in _by_device(goldens).items():
+        parts.append(f"On {device}:\n\n{golden_table(of_goldens)}\n")
     return text.partition(MARK)[0] + MARK + "\n" + "\n".join(parts)
+
+
+def _by_device(drifts: Sequence[Row]) -> dict[str, list[Row]]:
+    devices: dict[str, list[Row]] = {}
+    for drift in drifts:
+        devices.setdefault(drift.device, []).append(drift)
+    return devices
+
+
+def write_page() -> None:
+    """Bring the page up to date with what was measured."""
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), read(), measured_on_goldens()), encoding="utf-8")
 
 
 if __name__ == "__main__":

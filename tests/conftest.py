@@ -20,6 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder of golden files, one subfolder per method; default: the few carried in tests/golden",
     )
     parser.addoption(
+        "--write-drift",
+        action="store_true",
+        help="tests/parity/test_precision.py: keep what was measured in results/ and docs/precision.md",
+    )
+    parser.addoption(
         "--real-data",
         type=Path,
         default=None,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import BenchError
 from methods.precision import AUTOCAST, PRECISIONS
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # importing it takes torch
 WORDS = ("auto", *PRECISIONS, "official")
 """What may be asked for: `auto` and `official` mean one of `PRECISIONS`, method by method."""
 MEASURED = Path(__file__).resolve().parents[2] / "results" / "precision.csv"
+GOLDENS = MEASURED.with_name("precision_goldens.csv")
 HARMLESS = 0.1
 """Percentage points by which no number of a table may move where lower precision is the default."""
 
@@ -51,6 +52,25 @@ class Drift:
         return max(getattr(self, metric) for metric in METRICS)
 
 
+@dataclass(frozen=True)
+class GoldenDrift:
+    """How far one method's answers move on a golden file's network, with its generated weights."""
+
+    method: str
+    precision: str
+    device: str
+    golden: str
+    """The file's name."""
+    width: int
+    """Of the widest tower."""
+    images: int
+    score: float
+    """Largest difference of an image score, as a share of the largest score in float32."""
+    map: float
+    """Largest difference of a pixel, as a share of the range of all maps in float32."""
+
+
+Row = TypeVar("Row", Drift, GoldenDrift)
 METRICS = tuple(each.name for each in fields(Drift) if each.type == "float" and "_" in each.name)
 """Those of a table."""
 
@@ -64,28 +84,40 @@ def measured(path: Path = MEASURED) -> Mapping[tuple[str, str], Drift]:
     return {(drift.method, drift.precision): drift for drift in drifts}
 
 
+@cache
+def measured_on_goldens(path: Path = GOLDENS) -> Sequence[GoldenDrift]:
+    """Return what was measured on the networks of golden files."""
+    return _rows(path, GoldenDrift) if path.exists() else []
+
+
 def read(path: Path = MEASURED) -> list[Drift]:
-    """Return all that was measured, in the order of the file."""
+    """Return all that was measured on small models, in the order of the file."""
+    return _rows(path, Drift)
+
+
+def _rows(path: Path, kind: type[Row]) -> list[Row]:
     kinds = {"str": str, "int": int, "float": float}
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            Drift(**{each.name: kinds[str(each.type)](row[each.name]) for each in fields(Drift)})
+            kind(**{each.name: kinds[str(each.type)](row[each.name]) for each in fields(kind)})
             for row in csv.DictReader(file)
         ]
 
 
-def write(drifts: Sequence[Drift], path: Path = MEASURED) -> None:
+def write(drifts: Sequence[Row], path: Path = MEASURED) -> None:
     """Write what was measured; it takes the place of the same method's and precision's on the same device."""
+    kind: type[Row] = type(drifts[0])
 
-    def place(drift: Drift) -> tuple[str, str, str]:
-        return drift.device, drift.method, drift.precision
+    def place(drift: Drift | GoldenDrift) -> tuple[str, ...]:
+        return drift.device, drift.method, drift.precision, getattr(drift, "golden", "")
 
-    known = {place(drift): drift for drift in [*(read(path) if path.exists() else []), *drifts]}
+    known = {place(drift): drift for drift in [*(_rows(path, kind) if path.exists() else []), *drifts]}
     with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.DictWriter(file, [each.name for each in fields(Drift)], lineterminator="\n")
+        rows = csv.DictWriter(file, [each.name for each in fields(kind)], lineterminator="\n")
         rows.writeheader()
         rows.writerows(asdict(known[each]) for each in sorted(known))
     measured.cache_clear()
+    measured_on_goldens.cache_clear()
 
 
 def resolve(word: str, key: str, detector: type[ZeroShotDetector], device: str) -> str:
@@ -113,10 +145,29 @@ def as_config(precision: str) -> dict[str, Any]:
     return {"precision": precision} | ({} if precision == "float32" else {"precision_of": "encoder"})
 
 
-def drift_of(method: str, precision: str) -> dict[str, Any] | None:
-    """Return what a cell says of the precision it was computed in; None: float32, or never measured."""
+def drift_of(method: str, precision: str) -> dict[str, Any] | str | None:
+    """Return what a cell says of the precision it was computed in, `not measured` where that is so.
+
+    None: float32. Under `goldens` is the worst on the networks of the method's golden files, if any.
+    """
+    if precision == "float32":
+        return None
     drift = measured().get((method, precision))
-    return asdict(drift) | {"points": drift.points} if drift else None
+    if drift is None:
+        return "not measured"
+    said = asdict(drift) | {"points": drift.points}
+    alike = [each for each in measured_on_goldens() if (each.method, each.precision) == (method, precision)]
+    return said | ({"goldens": worst(alike)} if alike else {})
+
+
+def worst(alike: Sequence[GoldenDrift]) -> dict[str, Any]:
+    """Return the largest drifts of a method in one precision, and on how many files of which width."""
+    return {
+        "files": len({each.golden for each in alike}),
+        "widest": max(each.width for each in alike),
+        "score": max(each.score for each in alike),
+        "map": max(each.map for each in alike),
+    }
 
 
 def slow_here(precision: str, device: str, capabilities: Mapping[str, Any]) -> bool:

@@ -44,19 +44,23 @@ def _precisions(columns: Sequence[ColumnCells]) -> list[str]:
     """Say what was computed in which precision, and how far lower ones were measured to move a number."""
     lower, labels = dict[tuple[str, bool], list[str]](), [column.label for column in columns]
     drifts: list[float] = []
+    unmeasured: list[str] = []
     for column in columns:
         for cell in column.cells:
             config, drift = cell["config"], cell["provenance"].get("drift")
             if config["precision"] != "float32":
                 group = lower.setdefault((config["precision"], "precision_of" in config), [])
                 group += [column.label] if column.label not in group else []
-                drifts += [drift["points"]] if drift else []
+                drifts += [drift["points"]] if isinstance(drift, dict) else []
+                unmeasured += [column.label] if not isinstance(drift, dict) else []
     said = [
         f"{'encoders' if of_encoder else 'all'} of {', '.join(group)} in {precision}"
         for (precision, of_encoder), group in lower.items()
     ]
     if drifts:
         said.append(f"which moved no number of their small models by more than {max(drifts):.2g} points")
+    if unmeasured:
+        said.append(f"the drift of {', '.join(dict.fromkeys(unmeasured))} not measured")
     whole = {label for group in lower.values() for label in group} >= {*labels}
     return [", ".join([*said, *([] if whole else ["float32" if not said else "all else float32"])])]
 

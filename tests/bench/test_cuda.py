@@ -115,7 +115,8 @@ def exact(
 
 
 @pytest.mark.parametrize(
-    "precision", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.slow)]
+    "precision",
+    ["bfloat16", *(pytest.param(word, marks=pytest.mark.slow) for word in ("float32", "float16"))],
 )
 @pytest.mark.parametrize("asked", REQUESTS, ids=lambda each: each.word)
 def test_a_run(

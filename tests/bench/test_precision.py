@@ -13,9 +13,9 @@ from bench.demo.standin import stand_in_folders
 from bench.errors import BenchError
 from bench.run import precision
 from bench.run.execute import execute
-from bench.run.machine import Machine
+from bench.run.machine import Machine, choose_device
 from bench.run.plan import Plan
-from bench.run.precision import Drift, as_config, read, resolve, slow_here
+from bench.run.precision import Drift, GoldenDrift, as_config, measured_on_goldens, read, resolve, slow_here
 from bench.show import build
 from bench.store.cells import CellStore
 from benchmarks import precision as benchmark
@@ -153,6 +153,38 @@ def test_a_cell_says_what_was_measured_and_the_table_in_its_footer(
     )
 
 
+def test_a_cell_says_where_nothing_was_measured_and_what_was_on_goldens(
+    plan_for: Planner, known: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(dataclasses.replace(SMALL, method="oracle"))
+    on = [
+        GoldenDrift("oracle", "bfloat16", "a card", f"file{width}", width, 2, share, 0.03 - share)
+        for width, share in ((64, 0.02), (768, 0.01))
+    ]
+    other = [dataclasses.replace(on[0], method="chance"), dataclasses.replace(on[0], precision="float16")]
+    monkeypatch.setattr(precision, "measured_on_goldens", lambda: [*on, *other])
+    for key in ("chance", "oracle"):
+        execute(plan_for(key, precision="bfloat16"), CellStore(tmp_path / "runs"), Machine())
+    cells = list(CellStore(tmp_path / "runs"))
+    said = {cell["method"]: cell["provenance"]["drift"] for cell in cells}
+    assert said["chance"] == "not measured", "on the small model, by which tables are judged"
+    assert said["oracle"]["goldens"] == {"files": 2, "widest": 768, "score": 0.02, "map": 0.03}
+    footer = build(cells).footer
+    assert "by more than 0.1 points" in footer and "the drift of Chance not measured" in footer
+
+
+def test_what_was_measured_on_goldens_is_kept_file_by_file(tmp_path: Path) -> None:
+    path = tmp_path / "goldens.csv"
+    rows = [GoldenDrift("vand", "bfloat16", "a card", name, 128, 2, 0.01, 0.02) for name in ("one", "two")]
+    assert precision.measured_on_goldens(path) == []
+    precision.write(rows, path)
+    anew = dataclasses.replace(rows[1], score=0.5)
+    precision.write([anew], path)
+    assert precision.measured_on_goldens(path) == [rows[0], anew]
+    told = [each.strip() for each in benchmark.golden_table([rows[0], anew]).splitlines()[-1].split("|")]
+    assert told[1:-1] == ["VAND", "bfloat16", "2", "128", "50.00", "2.00"], "the worst of both, in percent"
+
+
 def test_the_command_line_asks_for_auto_and_tells_who_computes(
     data: Path, tmp_path: Path, known: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -172,6 +204,18 @@ def test_the_command_line_asks_for_auto_and_tells_who_computes(
     assert "chance, encoder in tf32\n" in told("--precision", "tf32")
 
 
+@pytest.mark.parametrize("word", ["auto", "cpu"])
+def test_float32_is_exact_wherever_a_device_is_chosen(word: str) -> None:
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    try:
+        products.allow_tf32 = convolutions.allow_tf32 = True
+        choose_device(word)
+        assert (products.allow_tf32, convolutions.allow_tf32) == (False, False)
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
 def test_a_cpu_that_only_imitates_a_precision_is_known() -> None:
     amx, plain = {"amx_bf16": True, "avx512_fp16": False}, {"avx512_bf16": False, "avx2": True}
     assert not slow_here("bfloat16", "cpu", amx)
@@ -184,7 +228,7 @@ def test_a_cpu_that_only_imitates_a_precision_is_known() -> None:
 
 def test_the_page_has_what_was_measured_and_no_method_is_lowered_without() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text == page(text, read()), "run `python -m benchmarks.precision --write`"
+    assert text == page(text, read(), measured_on_goldens()), "run `python -m benchmarks.precision --write`"
     lowered = [key for key in keys() if resolve("auto", key, find(key), "cuda") != "float32"]
     measured = {drift.method: drift for drift in read() if drift.precision == "bfloat16"}
     assert all(measured[key].points <= 0.1 for key in lowered)

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.run.precision import GOLDENS, GoldenDrift, write
+from benchmarks.precision import golden_table, write_page
+
 TRUE_WIDTH = 768  # of the published networks' towers; the others' files describe small ones
 FOLDERS = sorted(path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py"))
 
@@ -29,6 +32,19 @@ class Golden:
     def arrays(self) -> dict[str, np.ndarray]:
         with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
+
+    @property
+    def width(self) -> int:
+        """The width of the widest tower in the description; 0 if it names none."""
+        return _widest(self.about)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it holds image scores of pictures, so that it describes a whole method."""
+        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as archive:
+            names = archive.files
+        scores = any("image_scores" in name or name.startswith("scores_") for name in names)
+        return scores and not {"images_u8", "image_0"}.isdisjoint(names)
 
     def tensor(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.arrays[name])
@@ -71,6 +87,13 @@ class Deviations:
 
 
 _DEVIATIONS = Deviations()
+_DRIFTS: list[GoldenDrift] = []
+
+
+@pytest.fixture
+def drifts() -> list[GoldenDrift]:
+    """Return what collects how far lower precision moves the answers of golden files' networks."""
+    return _DRIFTS
 
 
 @pytest.fixture
@@ -80,31 +103,44 @@ def deviations() -> Iterator[Deviations]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for folder in FOLDERS:
-        name = f"{folder}_case"
+        name, root = f"{folder}_case", metafunc.config.getoption("--golden-dir") / folder
         if name not in metafunc.fixturenames:
             continue
-        root = metafunc.config.getoption("--golden-dir") / folder
-        cases = []
-        for path in sorted(root.glob("*.json")):
-            if path.with_suffix(".npz").exists():
-                golden = Golden(path, json.loads(path.read_text(encoding="utf-8")))
-                marks = [pytest.mark.slow] if _widest(golden.about) >= TRUE_WIDTH else []
-                cases.append(pytest.param(golden, id=path.stem, marks=marks))
+        cases = _cases(root)
         if not cases:
             reason = f"no golden files in {root}"
             cases = [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
         metafunc.parametrize(name, cases)
+    if "answering_case" in metafunc.fixturenames:
+        root = metafunc.config.getoption("--golden-dir")
+        found = [case for folder in FOLDERS for case in _cases(root / folder, f"{folder}-")]
+        metafunc.parametrize("answering_case", [case for case in found if case.values[0].answers])
+
+
+def _cases(root: Path, prefix: str = "") -> list[Any]:
+    cases = []
+    for path in sorted(root.glob("*.json")):
+        if path.with_suffix(".npz").exists():
+            golden = Golden(path, json.loads(path.read_text(encoding="utf-8")))
+            marks = [pytest.mark.slow] if golden.width >= TRUE_WIDTH else []
+            cases.append(pytest.param(golden, id=f"{prefix}{path.stem}", marks=marks))
+    return cases
 
 
 def _widest(about: Any) -> int:
-    """Return the largest `width` of a network in a golden file's description; 0 if it names none."""
     if isinstance(about, dict):
-        own = about.get("width")
+        own = about.get("embed_dim" if "depth" in about else "width")  # timm's word, and open_clip's
         return max([own if isinstance(own, int) else 0, *map(_widest, about.values())])
     return 0
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _DRIFTS:
+        terminalreporter.section("drift in lower precision, in percent")
+        terminalreporter.write_line(golden_table(_DRIFTS))
+    if _DRIFTS and config.getoption("--write-drift"):
+        write(_DRIFTS, GOLDENS)
+        write_page()
     if not _DEVIATIONS.worst:
         return
     terminalreporter.section("largest deviation from the golden files")

@@ -36,13 +36,18 @@ def _encoded(detector: Mrad, pictures: np.ndarray) -> Features:
     return detector.encode(images)
 
 
+def _source(golden: Any, detector: Mrad) -> tuple[Features, Tensor, Tensor]:
+    """Return the features of what is remembered, with labels and masks."""
+    masks = [resize_mask(mask, detector.image_size) for mask in golden.arrays["source_masks_u8"]]
+    features = _encoded(detector, golden.arrays["source_images_u8"])
+    return features, golden.tensor("source_labels"), torch.from_numpy(np.stack(masks))
+
+
 def test_mrad(mrad_case: Any, deviations: Any) -> None:
     arrays, about = mrad_case.arrays, mrad_case.about
     detectors = {variant: _detector(about, variant) for variant in ("tf", "ft", "clip")}
     some = detectors["clip"]
-    source = _encoded(some, arrays["source_images_u8"])
-    masks = np.stack([resize_mask(mask, some.image_size) for mask in arrays["source_masks_u8"]])
-    truth = mrad_case.tensor("source_labels"), torch.from_numpy(masks)
+    source, *truth = _source(mrad_case, some)
     for detector in detectors.values():
         detector.remember(source, *truth)
     bank = some.kept()

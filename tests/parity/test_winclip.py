@@ -17,12 +17,15 @@ def _sides(golden: Any) -> tuple[int, ...]:
     )
 
 
-def test_winclip(winclip_case: Any, deviations: Any) -> None:
-    about, sides = winclip_case.about, _sides(winclip_case)
-    assert sides, f"{winclip_case.path.name} holds no windows: not a file of WinCLIP"
-    model = small_clip(about)
+def _detector(golden: Any) -> WinClip:
+    about = golden.about
     options = {"image_size": about["config"]["image_size"], "temperature": about["temperature"]}
-    detector = WinClip(model, windows=sides, **options)
+    return WinClip(small_clip(about), windows=_sides(golden), **options)
+
+
+def test_winclip(winclip_case: Any, deviations: Any) -> None:
+    about, sides, detector = winclip_case.about, _sides(winclip_case), _detector(winclip_case)
+    assert sides, f"{winclip_case.path.name} holds no windows: not a file of WinCLIP"
     images, got = network_inputs(winclip_case, detector)
     with torch.inference_mode():
         features = detector.encode(images)
@@ -42,7 +45,10 @@ def test_winclip(winclip_case: Any, deviations: Any) -> None:
         fused = fuse(scales, prediction.scores).unflatten(1, detector.grid)
         means = [
             torch.stack(
-                [clip.encode_text(model, group).mean(dim=0) for group in detector.ensemble.sentences(name)]
+                [
+                    clip.encode_text(detector.model, group).mean(dim=0)
+                    for group in detector.ensemble.sentences(name)
+                ]
             )
             for name in about["class_names"]
         ]
