@@ -258,10 +258,10 @@ def page(text: str, drifts: Sequence[Drift], goldens: Sequence[GoldenDrift]) -> 
         for method in {drift.method for drift in drifts}
         if max(d.points for d in drifts if (d.method, d.precision) == (method, "bfloat16")) <= HARMLESS
     )
-    parts.append(f"So `auto` is bfloat16 on CUDA for: {', '.join(lowered) or 'none'}.\n")
     parts += [GOLDEN_MARK] if goldens else []
     for device, of_goldens in _by_device(goldens).items():
         parts.append(f"On {device}:\n\n{golden_table(of_goldens)}\n")
+    parts.append(f"## What `auto` lowers\n\nBfloat16 on CUDA for: {', '.join(lowered) or 'none'}.\n")
     return text.partition(MARK)[0] + MARK + "\n" + "\n".join(parts)
 
 

@@ -158,8 +158,8 @@ def test_a_cell_says_where_nothing_was_measured_and_what_was_on_goldens(
 ) -> None:
     known(dataclasses.replace(SMALL, method="oracle"))
     on = [
-        GoldenDrift("oracle", "bfloat16", "a card", f"file{width}", width, 2, share, 0.03 - share)
-        for width, share in ((64, 0.02), (768, 0.01))
+        GoldenDrift("oracle", "bfloat16", "a card", f"file{width}", width, 2, score, moved)
+        for width, score, moved in ((64, 0.02, 0.01), (768, 0.01, 0.03))
     ]
     other = [dataclasses.replace(on[0], method="chance"), dataclasses.replace(on[0], precision="float16")]
     monkeypatch.setattr(precision, "measured_on_goldens", lambda: [*on, *other])
