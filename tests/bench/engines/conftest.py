@@ -19,9 +19,11 @@ from methods.chance import Chance
 class Fragile(Chance):
     title = "Fragile"
     def forward(self, images, prompts):
-        trouble = Path(__file__).parent / prompts[0]  # how often the class ends its worker, as dots
+        trouble = Path(__file__).parent / prompts[0]  # a dot for each end of its worker, or "!"
         time.sleep(float(os.environ.get("FRAGILE_SECONDS", 0)))
         if trouble.exists() and (dots := trouble.read_text()):
+            if dots == "!":
+                raise RuntimeError("in trouble")
             trouble.write_text(dots[1:])
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(images, prompts)

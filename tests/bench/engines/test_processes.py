@@ -73,6 +73,22 @@ def test_two_processes_write_the_cells_of_one(plan_for: Any, tmp_path: Path) -> 
     assert len(outcome.finished) == 4
 
 
+@pytest.mark.parametrize("collect", [False, True])
+def test_a_cell_that_fails_is_recorded_with_its_trace(
+    plan_for: Any, fragile: Path, tmp_path: Path, collect: bool
+) -> None:
+    (fragile / "nut").write_text("!")
+    data, heard = make_mvtec_layout(tmp_path / "more", ("bolt", "nut")), Heard()
+    (tmp_path / "runs").mkdir()
+    outcome, _ = on_processes(
+        plan_for("fragile", folder=data), tmp_path / "runs", 1, collect=collect, listener=heard
+    )
+    assert [cell.class_key for cell in outcome.finished] == ["bolt"]
+    assert heard.failures == ["nut: RuntimeError: in trouble"]
+    (path,) = (tmp_path / "runs").rglob("*.failed.json")
+    assert 'raise RuntimeError("in trouble")' in json.loads(path.read_text())["trace"]
+
+
 @pytest.mark.slow
 def test_a_class_that_ends_its_worker_once_is_done_and_twice_is_recorded(
     plan_for: Any, fragile: Path, tmp_path: Path
