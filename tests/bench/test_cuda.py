@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.demo.demo import demo_requests
+from bench.demo.untrained import write_untrained
 from bench.predict import load_method
 from bench.run.execute import execute
 from bench.run.features import FeatureCache
@@ -134,6 +135,22 @@ def test_a_run(
     assert cell["timing"]["peak_gpu_bytes"]
     least, most = (0, 1e-4) if precision == "float32" or not asked.preset else (1e-5, 0.2)
     assert least <= moved(cell, exact(asked)) <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [each for each in REQUESTS if each.preset], ids=lambda each: each.word)
+def test_a_run_of_every_preset(asked: MethodRequest, folder: Folder, tmp_path: Path) -> None:
+    """What a preset changes beside the network, on the small network with untrained weights."""
+    method, small = asked.detector, asked.detector.preset(asked.preset).options
+    others = [method.preset(name).options for name in method.presets if name != asked.preset]
+    changes = [{name: value for name, value in each.items() if name not in small} for each in others]
+    several = [MethodRequest(asked.key, asked.preset, each) for each in changes if each]
+    for each in several:
+        write_untrained(each, [folder.target], tmp_path / "weights")
+    if several:
+        with imitated_cuda():
+            machine = Machine(choose_device(NAMED), batch_size=4)
+            cells_of(several, folder, tmp_path / "weights", tmp_path / "runs", machine, "bfloat16")
 
 
 def test_a_pass_of_several_methods_with_kept_features_and_a_class_on_disk(

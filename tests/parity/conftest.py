@@ -1,6 +1,7 @@
 """Golden files: which there are, and the report of how far the suite is from each quantity.
 
-A test that takes an argument `<folder>_case` runs once per golden file in `--golden-dir`/<folder>.
+A test that takes an argument `<folder>_case` runs once per golden file in `--golden-dir`/<folder>, one with
+`answering_case` once per file with image scores, one with `dino_case` once per such file on DINO.
 """
 
 import json
@@ -111,10 +112,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             reason = f"no golden files in {root}"
             cases = [pytest.param(None, id="none", marks=pytest.mark.skip(reason=reason))]
         metafunc.parametrize(name, cases)
-    if "answering_case" in metafunc.fixturenames:
+    for name in {"answering_case", "dino_case"} & {*metafunc.fixturenames}:
         root = metafunc.config.getoption("--golden-dir")
         found = [case for folder in FOLDERS for case in _cases(root / folder, f"{folder}-")]
-        metafunc.parametrize("answering_case", [case for case in found if case.values[0].answers])
+        some = [case for case in found if case.values[0].answers]
+        dino = [case for case in some if "dino" in json.dumps(case.values[0].about)]
+        metafunc.parametrize(name, some if name == "answering_case" else dino)
 
 
 def _cases(root: Path, prefix: str = "") -> list[Any]:
