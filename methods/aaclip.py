@@ -21,8 +21,9 @@ from torchvision.transforms.functional import gaussian_blur
 from methods import states
 from methods.backbones import blocks, clip
 from methods.base import Features, Prediction, Preset, TrainingBatch
-from methods.clip_based import ClipBased, Shapes, blank
+from methods.clip_based import ClipBased
 from methods.fill import filled
+from methods.learned_tensors import Shapes, blank
 from methods.learning import Milestones, Recipe, Stage, focal_and_dice
 from methods.maps import similarity_logits, to_grid, upsample
 from methods.prompts import PromptEnsemble, ensemble_texts
@@ -245,7 +246,7 @@ class AAClip(ClipBased):
         return [tensor for name, tensor in self.learned().items() if name.startswith("text_adapter.")]
 
     def _linear(self, name: str, values: Tensor) -> Tensor:
-        return F.linear(values, self.learned()[f"{name}.weight"])
+        return F.linear(values, self.get_parameter(f"{name}.weight"))
 
     def adapters(self, tower: str) -> blocks.Hook:
         """Return the hook behind the blocks of tower `text` or `image`: a residual adapter of every token.

@@ -6,21 +6,19 @@ exact GELU, as in the official code, though its weights were trained with QuickG
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from methods import states
 from methods.backbones import clip
 from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import ClipBased, Shapes, blank
-from methods.fill import filled
+from methods.clip_based import ClipBased
 from methods.kmeans import kmeans
+from methods.learned_tensors import Shapes, blank, layer
 from methods.learning import Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.prompts import (
@@ -33,20 +31,8 @@ from methods.prompts import (
 )
 from methods.weights import HubFile, WeightFile
 
-_MIRROR = ("cubert-gmbh/adaclip", "16153b4ba74c2fe54a99679fc2e1b1e29993dc3f")  # repository, revision
+_MIRROR, _REVISION = "cubert-gmbh/adaclip", "16153b4ba74c2fe54a99679fc2e1b1e29993dc3f"
 _DRIVE = "https://drive.google.com/file/d"
-_PUBLISHED = {  # source: file, its id at the authors' drive, SHA-256 as the mirror's owners state it
-    "mvtec+cvc_colondb": (
-        "pretrained_mvtec_colondb.pth",
-        "1xVXANHGuJBRx59rqPRir7iqbkYzq45W0",
-        "be51a42c052bd4cf060e54f503a1f5d0b2a3b899bc8dc2e243042f18b215427e",
-    ),
-    "visa+cvc_clinicdb": (
-        "pretrained_visa_clinicdb.pth",
-        "1QGmPB0ByPZQ7FucvGODMSz7r5Ke5wx9W",
-        "3deabbbaf1e412cfdfcb42923a500b986f4b9ee96ccbc7a735d89dbc87df44c8",
-    ),
-}
 _ALL_PROMPTS = {"prompting_branch": "VL", "prompting_type": "SD"}
 _TOWERS = {"L": "text", "V": "visual"}
 
@@ -117,7 +103,31 @@ class AdaCLIP(ClipBased):
         "mvtec+cvc_colondb": ("visa",),
         "visa+cvc_clinicdb": ("mvtec",),
     }
-
+    published: ClassVar[Mapping[str, WeightFile]] = {
+        source: WeightFile(
+            name=f"adaclip/ViT-L-14-336/trained_on_{source}.pth",
+            hub=HubFile(_MIRROR, file, _REVISION),
+            rough_size=42_700_000,
+            sha256=digest,
+            digest_by_third_party=True,  # the mirror's owners
+            by_hand=f"{file} from the authors' drive, {_DRIVE}/{drive}/view",
+            licence="none stated; the code is MIT",
+        )
+        for source, file, drive, digest in (
+            (
+                "mvtec+cvc_colondb",
+                "pretrained_mvtec_colondb.pth",
+                "1xVXANHGuJBRx59rqPRir7iqbkYzq45W0",
+                "be51a42c052bd4cf060e54f503a1f5d0b2a3b899bc8dc2e243042f18b215427e",
+            ),
+            (
+                "visa+cvc_clinicdb",
+                "pretrained_visa_clinicdb.pth",
+                "1QGmPB0ByPZQ7FucvGODMSz7r5Ke5wx9W",
+                "3deabbbaf1e412cfdfcb42923a500b986f4b9ee96ccbc7a735d89dbc87df44c8",
+            ),
+        )
+    }
     recipe = Recipe(
         stages=(
             Stage(
@@ -137,24 +147,19 @@ class AdaCLIP(ClipBased):
     position_resize = ("bicubic", False)
     encoder_options = ("backbone", "image_size", "prompting_branch", "prompting_type")
     handed_on = "images"
+    shaping = ("prompting_depth", "prompting_length", *_ALL_PROMPTS)
 
     def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
         """Take a CLIP built with exact GELU, and the learned tensors by their published names.
 
-        Prompts that the options leave out may be among them. Raises `ValueError` where options, CLIP and
-        tensors do not fit.
+        Raises `ValueError` where options, CLIP and tensors do not fit.
         """
-        super().__init__(model, **options)
+        super().__init__(model, learned, **options)
         depth, patches = len(clip.vision_blocks(model)), self.grid[0] * self.grid[1]
         if self.options["prompting_branch"] and not 1 <= self.options["prompting_depth"] <= depth:
             raise ValueError(f"prompting_depth must lie between 1 and {depth}")
         if self.options["use_hsf"] and not 1 <= self.options["k_clusters"] <= patches:
             raise ValueError(f"k_clusters must lie between 1 and the {patches} patches of an image")
-        self._check(learned, self.options, model.state_dict(), "AdaCLIP's learned weights")
-        names = self.learned_shapes(self.options, model.state_dict())
-        self.tensors = nn.ParameterDict(
-            {name.replace(".", "/"): learned[name].detach().float().clone() for name in names}
-        )
         self._texts = TextPairs(self._pair, self._text_prompts)
 
     # --- options and files --------------------------------------------------------------------------
@@ -180,27 +185,9 @@ class AdaCLIP(ClipBased):
 
     @classmethod
     def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of what was learned on `source` with the options; the authors published two.
-
-        A published file serves every choice among its prompts. Own ones are kept apart by what they learned.
-        """
-        backbone = options["backbone"]
-        sizes = {name: options[name] for name in ("prompting_depth", "prompting_length")}
-        if source in _PUBLISHED and {"backbone": backbone, **sizes}.items() <= cls.defaults.items():
-            file, drive, digest = _PUBLISHED[source]
-            return WeightFile(
-                name=f"adaclip/{backbone}/trained_on_{source}.pth",
-                hub=HubFile(_MIRROR[0], file, _MIRROR[1]),
-                rough_size=42_700_000,
-                sha256=digest,
-                digest_by_third_party=True,
-                by_hand=f"{file} from the authors' drive, {_DRIVE}/{drive}/view",
-                licence="none stated; the code is MIT",
-            )
-        learned = {**sizes, **{name: options[name] for name in _ALL_PROMPTS}}
-        usual = learned.items() <= cls.defaults.items()
-        kind = "" if usual else "_".join(str(value) or "none" for value in learned.values()) + "/"
-        return WeightFile(f"adaclip/{backbone}/{kind}trained_on_{source}.safetensors", trained_here=True)
+        """Return the file of what was learned on `source`; a published one serves every choice of prompts."""
+        file = super().learned_file({**options, **_ALL_PROMPTS}, source)
+        return cls.own_file(options, source) if file is None or file.trained_here else file
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
@@ -208,22 +195,17 @@ class AdaCLIP(ClipBased):
         wide, joint = backbone["visual.proj"].shape
         widths = {"text": backbone["text_projection"].shape[0], "visual": wide}
         length, shapes = options["prompting_length"], Shapes()
-
-        def linear(name: str, inner: int, outer: int) -> None:
-            shapes[f"clip_model.{name}.weight"] = (outer, inner)
-            shapes[f"clip_model.{name}.bias"] = (outer,)
-
         for tower in (_TOWERS[letter] for letter in options["prompting_branch"]):
             if "S" in options["prompting_type"]:
                 for block in range(options["prompting_depth"]):
-                    shapes[f"clip_model.{tower}_prompter.static_prompts.{block}"] = (length, widths[tower])
+                    shapes[f"{tower}_prompter.static_prompts.{block}"] = (length, widths[tower])
             if "D" in options["prompting_type"]:
                 for token in range(length):
-                    linear(f"dynamic_{tower}_prompt_generator.head.{token}", joint, widths[tower])
+                    shapes |= layer(f"dynamic_{tower}_prompt_generator.head.{token}", widths[tower], joint)
         for level in range(len(options["layers"])):
-            linear(f"patch_token_layer.head.{level}", wide, joint)
-        linear("cls_token_layer.head.0", joint, joint)
-        return shapes
+            shapes |= layer(f"patch_token_layer.head.{level}", joint, wide)
+        shapes |= layer("cls_token_layer.head.0", joint, joint)
+        return {f"clip_model.{name}": shape for name, shape in shapes.items()}
 
     @classmethod
     def fresh(
@@ -241,39 +223,14 @@ class AdaCLIP(ClipBased):
         return tensors
 
     @classmethod
-    def _check(
-        cls,
-        learned: Mapping[str, Tensor],
-        options: Mapping[str, Any],
-        backbone: Mapping[str, Tensor],
-        origin: str | Path,
-    ) -> None:
-        needed = cls.learned_shapes(options, backbone)
+    def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the prompts of published files that the options leave out."""
         every = cls.learned_shapes({**options, **_ALL_PROMPTS}, backbone)
-        wanted = {name: shape for name, shape in every.items() if name in {*needed, *learned}}
-        states.check(learned, blank(wanted), origin)
+        needed = cls.learned_shapes(options, backbone)
+        return blank({name: every[name] for name in every if name not in needed})
 
-    @classmethod
-    def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Read learned tensors; prompts that the options leave out may be among them."""
-        learned = states.unwrap(states.read(path), cls.learned_key, path)
-        cls._check(learned, options, clip.blank(options["backbone"]), path)
-        return learned
-
-    @classmethod
-    def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
-        """Write filled tensors of all prompts, as the published files hold them."""
-        shapes = cls.learned_shapes({**options, **_ALL_PROMPTS}, clip.blank(options["backbone"]))
-        states.write(filled(blank(shapes), seed), path)
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Return what is trained and saved, under the published names."""
-        return {name.replace("/", "."): tensor for name, tensor in self.tensors.items()}
-
-    def linear(self, name: str, values: Tensor) -> Tensor:
-        """Send values (..., inner) through the learned layer `name`."""
-        weight, bias = (self.learned()[f"clip_model.{name}.{part}"] for part in ("weight", "bias"))
-        return F.linear(values, weight, bias)
+    def _linear(self, name: str, values: Tensor) -> Tensor:
+        return F.linear(values, *self.layer(f"clip_model.{name}"))
 
     # --- prompts (section 3.2) ----------------------------------------------------------------------
 
@@ -285,13 +242,13 @@ class AdaCLIP(ClipBased):
         if unprompted is None or tower not in {_TOWERS[each] for each in self.options["prompting_branch"]}:
             return None
         generator, tokens = f"dynamic_{tower}_prompt_generator.head", range(self.options["prompting_length"])
-        return torch.stack([self.linear(f"{generator}.{token}", unprompted) for token in tokens], dim=1)
+        return torch.stack([self._linear(f"{generator}.{token}", unprompted) for token in tokens], dim=1)
 
     def _prompt(self, tower: str, block: int, dynamic: Tensor | None, like: Tensor) -> Tensor:
         # For every row of `like`; `dynamic` (n, L, W) is repeated where there are several rows to an image.
         parts = []
         if "S" in self.options["prompting_type"]:
-            static = self.learned()[f"clip_model.{tower}_prompter.static_prompts.{block}"]
+            static = self.get_parameter(f"clip_model.{tower}_prompter.static_prompts.{block}")
             parts.append(static.expand(len(like), -1, -1))
         if dynamic is not None:
             parts.append(dynamic.repeat_interleave(len(like) // len(dynamic), dim=0))
@@ -374,10 +331,10 @@ class AdaCLIP(ClipBased):
         embedding, layers = self._prompted(features["images"], unprompted)
         text = self.text_features(prompts, unprompted)
         projected = [
-            self.linear(f"patch_token_layer.head.{level}", each) for level, each in enumerate(layers)
+            self._linear(f"patch_token_layer.head.{level}", each) for level, each in enumerate(layers)
         ]
         patches = F.normalize(torch.stack(projected, dim=1), dim=-1)
-        image = F.normalize(self.linear("cls_token_layer.head.0", embedding), dim=-1)
+        image = F.normalize(self._linear("cls_token_layer.head.0", embedding), dim=-1)
         logits = similarity_logits(patches, text, _TEMPERATURE)
         return Parts(text, embedding, image, patches, logits)
 

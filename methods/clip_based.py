@@ -1,7 +1,6 @@
 """What methods on one frozen CLIP, or DINO, share: its file, its input, tensors learned beside it."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
@@ -16,18 +15,17 @@ from methods.backbones.vit import VisionTransformer
 from methods.base import Features, ZeroShotDetector
 from methods.card import as_typed
 from methods.fill import filled
+from methods.learned_tensors import Shapes, blank, hold, named
 from methods.pictures import NetworkInput
 from methods.weights import WeightFile, is_learned
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 class ClipBased(ZeroShotDetector):
     """A method on open_clip's CLIP, option `backbone`; no method by itself.
 
-    Subclasses that learn something say who published it (`published`), its names and shapes
-    (`learned_shapes`) and its start (`fresh`), take it as the constructor's second argument, and hand it on
-    to be kept as it is or return it from a `learned` of their own.
+    Subclasses that learn something say who published it (`published`), and either its modules
+    (`learned_modules`) or its names and shapes (`learned_shapes`) and its start (`fresh`). They take it as
+    the constructor's second argument and hand it on; it is held and saved under its published names.
     """
 
     quick_gelu: ClassVar[bool] = False
@@ -38,10 +36,12 @@ class ClipBased(ZeroShotDetector):
     """Options that decide what is learned: files of other than the usual values lie apart."""
     published: ClassVar[Mapping[str, WeightFile]] = {}
     """Source -> what the authors learned on it, on the usual backbone and of usual form."""
-    learned_key: ClassVar[str] = "state_dict"
-    """Under which the publisher's file holds what is learned, where it is not the whole file."""
+    learned_key: ClassVar[str] = ""
+    """Under which the publisher's file holds what is learned; empty: it is the whole file."""
     sections: ClassVar[Sequence[str]] = ()
     """State dicts that the publisher's file holds beside single tensors; our names begin with theirs."""
+    unpublished: ClassVar[Sequence[str]] = ()
+    """Of `learned_modules`, those that only training needs: a file may be without them."""
     dinos: ClassVar[Sequence[str]] = ()
     """Of `methods.backbones.dinov2`, the networks that `backbone` may name in CLIP's place."""
 
@@ -60,13 +60,6 @@ class ClipBased(ZeroShotDetector):
         """
         super().__init__(**options)
         self.model = model
-        self._names: tuple[str, ...] = ()
-        self._own = nn.ParameterList()
-        if learned is not None:
-            shapes = self.learned_shapes(self.options, model.state_dict())
-            states.check(learned, blank(shapes), f"what {self.title} learns")
-            self._names = tuple(shapes)
-            self._own.extend(nn.Parameter(learned[name].detach().float().clone()) for name in shapes)
         if isinstance(model, VisionTransformer):
             depth, self.grid = len(model.blocks), model.grid_of(self.image_size, self.image_size)
             positions = model.position_embedding(self.grid)
@@ -76,6 +69,19 @@ class ClipBased(ZeroShotDetector):
             positions = clip.positions(model, self.image_size, mode=mode, antialias=antialias)
         blocks.check_taps(self.options.get("layers", ()), depth)
         self.register_buffer("positions", positions, persistent=False)
+        self._names: tuple[str, ...] = ()
+        if learned is not None:
+            self._take(learned, model.state_dict())
+
+    def _take(self, learned: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -> None:
+        wanted = self._needed(self.options, backbone, learned)
+        states.check(learned, wanted, f"what {self.title} learns")
+        with torch.device("meta"):
+            for part, module in self.learned_modules(self.options, backbone).items():
+                if any(name.startswith(f"{part}.") for name in wanted):
+                    self.add_module(part, module)
+        hold(self, {name: learned[name] for name in wanted})
+        self._names = tuple(wanted)
 
     # --- options and files --------------------------------------------------------------------------
 
@@ -107,9 +113,8 @@ class ClipBased(ZeroShotDetector):
     @classmethod
     def own_file(cls, options: Mapping[str, Any], source: str, variant: str = "") -> WeightFile:
         """Return the file of what this suite trained on `source`, a `variant` in a folder of its own."""
-        kind = (
-            "" if cls.is_usual(options) else "_".join(as_typed(options[name]) for name in cls.shaping) + "/"
-        )
+        values = "_".join(as_typed(options[name]) or "none" for name in cls.shaping)
+        kind = "" if cls.is_usual(options) else f"{values}/"
         folder = f"{cls.__module__.rpartition('.')[2]}{variant}/{options['backbone']}/{kind}"
         return WeightFile(f"{folder}trained_on_{source}.safetensors", trained_here=True)
 
@@ -119,16 +124,30 @@ class ClipBased(ZeroShotDetector):
         return all(as_typed(options[name]) == as_typed(cls.defaults[name]) for name in cls.shaping)
 
     @classmethod
-    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
-        """Return names and shapes of what is learned, for CLIP's state dict `backbone`."""
+    def learned_modules(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]
+    ) -> dict[str, nn.Module]:
+        """Return the modules that learn, as training begins; their tensors' names begin with theirs.
+
+        `backbone` is the frozen network's state dict, of which the shapes count.
+        """
         return {}
+
+    @classmethod
+    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
+        """Return names and shapes of what is learned: those of `learned_modules`."""
+        with torch.device("meta"):
+            parts = named(cls.learned_modules(options, backbone))
+        return {name: tuple(tensor.shape) for name, tensor in parts.items()}
 
     @classmethod
     def fresh(
         cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
     ) -> dict[str, Tensor]:
-        """Return what training begins with."""
-        raise NotImplementedError(f"{cls.__name__} learns nothing")
+        """Return what training begins with: modules as `learned_modules` makes them."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            return named(cls.learned_modules(options, backbone))
 
     @classmethod
     def without_rows(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,11 +156,19 @@ class ClipBased(ZeroShotDetector):
 
     @classmethod
     def unused(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return what the publisher's files hold besides: required there, and dropped.
+        """Return what the publisher's files hold besides: all or nothing of it, and dropped.
 
         Tensors without storage tell a shape; others must be the same.
         """
         return {}
+
+    @classmethod
+    def _needed(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], names: Iterable[str]
+    ) -> dict[str, Tensor]:
+        absent = set(cls.unpublished) - {name.partition(".")[0] for name in names}
+        shapes = cls.learned_shapes(options, backbone)
+        return blank({name: shapes[name] for name in shapes if name.partition(".")[0] not in absent})
 
     @classmethod
     def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -149,19 +176,25 @@ class ClipBased(ZeroShotDetector):
 
         Raises `ValueError` naming a file that does not fit.
         """
-        content, backbone = states.read(path), clip.blank(options["backbone"])
+        content = states.read(path)
         unwrapped = states.flat(content) if cls.sections and isinstance(content, dict) else content
         state = states.unwrap(unwrapped, cls.learned_key, path)
-        wanted, extra = blank(cls.learned_shapes(options, backbone)), {}
+        return cls.accept(state, options, path, flat=state.keys() == content.keys())
+
+    @classmethod
+    def accept(
+        cls, state: Mapping[str, Tensor], options: Mapping[str, Any], origin: Path, *, flat: bool
+    ) -> dict[str, Tensor]:
+        """Return what is wanted of a file; raises `ValueError` naming `origin` where it does not fit."""
+        backbone = cls.network(options).blank(options["backbone"])
+        wanted, extra = cls._needed(options, backbone, state), cls.unused(options, backbone)
         kept = cls.without_rows(options, backbone)
-        if state.keys() == content.keys():
-            wanted |= kept
-        else:
-            extra = cls.unused(options, backbone)
-        states.check(state, wanted | extra, path, any_rows=kept)
+        if flat and extra.keys().isdisjoint(state):  # not the publisher's
+            wanted, extra = wanted | kept, {}
+        states.check(state, wanted | extra, origin, any_rows=kept)
         for name, tensor in extra.items():
             if not tensor.is_meta and not torch.equal(state[name].to(tensor.dtype), tensor):
-                raise ValueError(f"{path}: {name} is not that of this model; fetch the file again")
+                raise ValueError(f"{origin}: {name} is not that of this model; fetch the file again")
         return {name: state[name] for name in wanted}
 
     @classmethod
@@ -173,15 +206,14 @@ class ClipBased(ZeroShotDetector):
     @classmethod
     def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
         """Write filled tensors: `.safetensors` as a flat state dict, any other as published."""
-        backbone = clip.blank(options["backbone"])
-        tensors = blank(cls.learned_shapes(options, backbone))
+        backbone = cls.network(options).blank(options["backbone"])
         if path.suffix == ".safetensors":
-            states.write(filled(tensors, seed), path)
+            states.write(filled(blank(cls.learned_shapes(options, backbone)), seed), path)
             return
-        tensors |= cls.unused(options, backbone)
-        made = filled({name: each for name, each in tensors.items() if each.is_meta}, seed)
-        state = {**tensors, **made}
-        states.write(states.nested(state, cls.sections) if cls.sections else {cls.learned_key: state}, path)
+        tensors = cls._needed(options, backbone, ()) | cls.unused(options, backbone)
+        state = tensors | filled({name: each for name, each in tensors.items() if each.is_meta}, seed)
+        nested = states.nested(state, cls.sections)
+        states.write({cls.learned_key: nested} if cls.learned_key else nested, path)
 
     @classmethod
     def files(cls, options: Mapping[str, Any], source: str | None) -> dict[str, WeightFile]:
@@ -229,12 +261,11 @@ class ClipBased(ZeroShotDetector):
 
     def learned(self) -> dict[str, nn.Parameter]:
         """Return what is trained and saved, under the published names."""
-        return dict(zip(self._names, self._own, strict=True))
+        return {name: self.get_parameter(name) for name in self._names}
 
     def layer(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
         """Return the weight and the bias of a learned layer."""
-        own = self.learned()
-        return own[f"{name}.weight"], own[f"{name}.bias"]
+        return self.get_parameter(f"{name}.weight"), self.get_parameter(f"{name}.bias")
 
     # --- images -------------------------------------------------------------------------------------
 
@@ -266,32 +297,3 @@ class ClipBased(ZeroShotDetector):
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Return the un-normalised embeddings (n, E) of sentences, float32."""
         return clip.encode_text(self.model, sentences)
-
-
-def blank(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Return tensors without storage of these names and shapes."""
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def layer(name: str, *shape: int) -> Shapes:
-    """Return names and shapes of a layer's weight and bias."""
-    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-
-
-def normal(shapes: Mapping[str, tuple[int, ...]], seed: int, deviation: float = 0.02) -> dict[str, Tensor]:
-    """Return tensors of these names and shapes, drawn from N(0, deviation^2) in their order."""
-    generator = torch.Generator().manual_seed(seed)
-    return {name: deviation * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-
-
-def as_torch_draws(shapes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
-    """Return the weights and biases of layers, in their order, as nn.Linear and nn.Conv1d begin.
-
-    Uniform up to the inverse root of the weight's inputs; a bias needs its weight among the shapes.
-    """
-    generator, found = torch.Generator().manual_seed(seed), {}
-    for name, shape in shapes.items():
-        of_weight = shapes[f"{name.removesuffix('bias')}weight"] if name.endswith("bias") else shape
-        bound = math.prod(of_weight[1:]) ** -0.5
-        found[name] = bound * (2 * torch.rand(shape, generator=generator) - 1)
-    return found

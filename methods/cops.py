@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from methods import learned_prompts as prompts
 from methods.backbones import blocks, clip
 from methods.base import Features, Prediction, Preset, TrainingBatch
-from methods.clip_based import Shapes
+from methods.learned_tensors import Shapes
 from methods.learning import Recipe, Stage, focal_and_dice
 from methods.maps import enlarge, gaussian_smooth, neighbourhood_mean, similarity_logits
 from methods.object_agnostic import ObjectAgnostic
@@ -172,8 +172,11 @@ class CoPS(ObjectAgnostic):
         return {"ctx_pos": words, "ctx_neg": words, "t_n": queries, "t_a": queries}
 
     @classmethod
-    def parts(cls, options: Mapping[str, Any], width: int) -> dict[str, nn.Module]:
+    def learned_modules(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]
+    ) -> dict[str, nn.Module]:
         """Return the extractor of prototypes and the two halves of the autoencoder, as training begins."""
+        width = backbone["token_embedding.weight"].shape[1]
         if width % options["heads"]:
             raise ValueError(f"heads must divide the width {width}, which {options['heads']} does not")
 

@@ -124,7 +124,6 @@ class Crane(PromptPair):
 
     dual = ("eattn_layers", 0)
     words_take_features = True
-    frozen = ("model.", "dino.")
     most_words = prompts.MOST_WORDS - 1  # the image's stands behind them
 
     context_tokens: Tensor

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from methods.backbones import clip
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import Shapes
 from methods.learned_prompts import MOST_WORDS, Sentences
+from methods.learned_tensors import Shapes
 from methods.learning import Recipe, Stage, focal_and_dice
 from methods.maps import enlarge, gaussian_smooth, similarity_logits
 from methods.object_agnostic import ObjectAgnostic
@@ -160,8 +160,11 @@ class FAPrompt(ObjectAgnostic):
     # --- prior from the image -----------------------------------------------------------------------
 
     @classmethod
-    def parts(cls, options: Mapping[str, Any], width: int) -> dict[str, nn.Module]:
+    def learned_modules(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]
+    ) -> dict[str, nn.Module]:
         """Return the network that makes the prior."""
+        width = backbone["token_embedding.weight"].shape[1]
         wide = options["k"] * width
         layers = {
             "linear1": nn.Linear(wide, wide // 16),

@@ -11,11 +11,9 @@ import open_clip
 import torch
 from torch import Tensor
 
-from methods import states
 from methods.backbones import clip
 from methods.backbones.blocks import Hook
-from methods.clip_based import Shapes, blank
-from methods.fill import filled
+from methods.learned_tensors import Shapes
 
 Sentences = Mapping[str, tuple[Tensor, int]]
 """`pos` and `neg` -> token ids (n, 77) of the prompts, and how many of their words are learned."""
@@ -99,32 +97,3 @@ def unused_projections(count: int, width: int) -> Shapes:
         shapes[f"compound_prompt_projections.{index}.weight"] = (896, width)
         shapes[f"compound_prompt_projections.{index}.bias"] = (896,)
     return shapes
-
-
-def without_copies(
-    state: Mapping[str, Tensor], wanted: Shapes, copied: Mapping[str, Tensor], unused: Shapes, origin: object
-) -> dict[str, Tensor]:
-    """Return the learned tensors `wanted` of a published or a flat state dict.
-
-    Raises `ValueError` naming `origin` unless names and shapes are exact and the copied ids the same.
-    """
-    if any(name.startswith("token") for name in state):
-        states.check(state, {**blank({**wanted, **unused}), **copied}, str(origin))
-        for name, ids in copied.items():
-            if name.startswith("tokenized") and not torch.equal(state[name].int(), ids):
-                raise ValueError(f"{origin}: {name} are not the words of this prompt; fetch the file again")
-        state = {name: state[name] for name in wanted}
-    states.check(state, blank(wanted), str(origin))
-    return dict(state)
-
-
-def as_published(
-    shapes: Shapes, sentences: Sentences, embedding: Sequence[int], seed: int
-) -> dict[str, Tensor]:
-    """Return filled tensors of these shapes with all that published files copy from CLIP.
-
-    `embedding` is the shape of CLIP's token embedding.
-    """
-    name = "token_embedding.weight"
-    parts = filled(blank({**shapes, name: tuple(embedding)}), seed)
-    return {**copies(sentences, parts.pop(name)), **parts}

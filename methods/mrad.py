@@ -20,7 +20,8 @@ from methods import memory_bank
 from methods.backbones import clip
 from methods.backbones.blocks import two_paths
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import ClipBased, Shapes, as_torch_draws, blank, layer, normal
+from methods.clip_based import ClipBased
+from methods.learned_tensors import Shapes, as_torch_draws, blank, layer, normal
 from methods.learning import Cosine, Recipe, Stage, focal_and_dice
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.weights import WeightFile

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods import maps, states
+from methods import maps
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import ClipBased, Shapes
+from methods.clip_based import ClipBased
 from methods.learning import Recipe, Stage, dice, focal
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, ensemble_texts
 from methods.weights import WeightFile
@@ -119,34 +119,20 @@ class Vand(ClipBased):
         )
     }
 
+    fc: nn.ModuleList
+
     def __init__(self, model: open_clip.CLIP, learned: Mapping[str, Tensor], **options: Any) -> None:
         """Take a built CLIP and the linear layers `fc.<level>.{weight,bias}`, as `learned` returns them."""
-        super().__init__(model, **options)
-        width = self.positions.shape[1]
-        self.fc = nn.ModuleList(nn.Linear(width, model.visual.output_dim) for _ in self.options["layers"])
-        states.check(learned, self.learned(), "VAND's linear layers")
-        self.fc.load_state_dict({name.removeprefix("fc."): tensor for name, tensor in learned.items()})
+        super().__init__(model, learned, **options)
         self._text = ensemble_texts(ENSEMBLE, self.encode_text)
 
     @classmethod
-    def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
-        """Return names and shapes of the linear layers, one a level."""
+    def learned_modules(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]
+    ) -> dict[str, nn.Module]:
+        """Return the linear layers, one a level."""
         wide, joint = backbone["visual.proj"].shape
-        shapes: Shapes = {}
-        for level in range(len(options["layers"])):
-            shapes |= {f"fc.{level}.weight": (joint, wide), f"fc.{level}.bias": (joint,)}
-        return shapes
-
-    @classmethod
-    def fresh(
-        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
-    ) -> dict[str, Tensor]:
-        """Return linear layers as torch draws them."""
-        wide, joint = backbone["visual.proj"].shape
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            layers = nn.ModuleList(nn.Linear(wide, joint) for _ in options["layers"])
-        return {f"fc.{name}": tensor for name, tensor in layers.state_dict().items()}
+        return {"fc": nn.ModuleList(nn.Linear(wide, joint) for _ in options["layers"])}
 
     @property
     def encoder(self) -> Mapping[str, Any]:
@@ -180,10 +166,6 @@ class Vand(ClipBased):
         for logits in self.patch_logits(features, text):
             grid = maps.to_grid(logits, self.grid)
             yield maps.upsample(grid, self.image_size, align_corners=True).softmax(dim=1)
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Return what is trained and saved, under the published names."""
-        return {f"fc.{name}": parameter for name, parameter in self.fc.named_parameters()}
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars; labels are not used."""

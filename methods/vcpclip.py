@@ -20,7 +20,8 @@ from methods.augmentation import vary
 from methods.backbones import clip
 from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
-from methods.clip_based import ClipBased, Shapes, as_torch_draws, layer
+from methods.clip_based import ClipBased
+from methods.learned_tensors import Shapes, as_torch_draws, layer
 from methods.learning import Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
 from methods.weights import WeightFile

@@ -22,20 +22,18 @@ from methods.backbones import clip, dinov2
 from methods.backbones.blocks import run_blocks
 from methods.backbones.vit import VisionTransformer
 from methods.base import Features, Prediction, Preset, TrainingBatch
-from methods.clip_based import ClipBased, Shapes, blank
+from methods.clip_based import ClipBased
 from methods.fill import filled
+from methods.learned_tensors import Shapes, blank, named
 from methods.learning import Cosine, Recipe, Stage, dice, focal
 from methods.maps import gaussian_smooth, upsample
 from methods.pictures import NetworkInput
 from methods.weights import WeightFile
 
-_PUBLISHED = "https://media.githubusercontent.com/media/7HHHHH/VisualAD"
-_COMMIT = "8479132d641456345019aed1c8bb6b2d11941068"
-_SHA256 = {
-    "visa": "fed8ed5e0973e9adb53a2c91e066eb5ba3f9a42fbf80f115a26998629d1f0a5b",
-    "mvtec": "596f3ed0c0cfe78a314b41fc42a8adfc26b86ab1928f058ce256135cb407b32c",
-}
+_REPOSITORY = "https://media.githubusercontent.com/media/7HHHHH/VisualAD"
+_WEIGHTS = f"{_REPOSITORY}/8479132d641456345019aed1c8bb6b2d11941068/weight"
 _CLIPS = {"ViT-L-14-336": "ViT-L/14@336px"}  # as published files call them
+_TOKENS = ("anomaly_token", "normal_token")
 _FIRST = 3  # tokens ahead of the patches: anomaly, normal, class
 
 
@@ -82,6 +80,19 @@ class VisualAD(ClipBased):
     sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
     selected_on: ClassVar[Mapping[str, Sequence[str]]] = {"visa": ("mvtec",), "mvtec": ("visa",)}
 
+    published: ClassVar[Mapping[str, WeightFile]] = {
+        source: WeightFile(
+            name=f"visualad/ViT-L-14-336/trained_on_{source}.pth",
+            url=f"{_WEIGHTS}/train_on_{source}/CLIP.pth",
+            size=126_119_090,
+            sha256=digest,
+            licence="unclear (MIT by a README badge)",
+        )
+        for source, digest in (
+            ("visa", "fed8ed5e0973e9adb53a2c91e066eb5ba3f9a42fbf80f115a26998629d1f0a5b"),
+            ("mvtec", "596f3ed0c0cfe78a314b41fc42a8adfc26b86ab1928f058ce256135cb407b32c"),
+        )
+    }
     recipe = Recipe(
         stages=(
             Stage(
@@ -123,6 +134,13 @@ class VisualAD(ClipBased):
     # Those with registers are other networks.
     dinos = tuple(name for name, each in dinov2.VARIANTS.items() if each.second and not each.registers)
 
+    anomaly_token: nn.Parameter
+    normal_token: nn.Parameter
+    ln_post_weight: nn.Parameter
+    ln_post_bias: nn.Parameter
+    layer_transforms: nn.ModuleDict
+    cross_attn: nn.ModuleDict
+
     def __init__(
         self, model: open_clip.CLIP | VisionTransformer, learned: Mapping[str, Tensor], **options: Any
     ) -> None:
@@ -130,17 +148,12 @@ class VisualAD(ClipBased):
 
         Raises `ValueError` where options, network and tensors do not fit.
         """
-        super().__init__(model, **options)
+        super().__init__(model, learned, **options)
         patches, most = self.grid[0] * self.grid[1], self.options["most_patches"]
         if patches > most:
             raise ValueError(
                 f"image_size {self.image_size} makes {patches} patches, more than most_patches, {most}"
             )
-        shapes = self.learned_shapes(self.options, model.state_dict())
-        states.check(learned, blank(shapes), "VisualAD's learned tensors")
-        self.own = _own(self.options, model.state_dict(), "meta")
-        own = {name: learned[name].detach().float().clone() for name in shapes}
-        self.own.load_state_dict(own, assign=True)
 
     # --- options and files --------------------------------------------------------------------------
 
@@ -162,36 +175,35 @@ class VisualAD(ClipBased):
         return resolved
 
     @classmethod
-    def learned_file(cls, options: Mapping[str, Any], source: str) -> WeightFile:
-        """Return the file of what was learned on `source`; the authors published two of default sizes."""
-        usual = cls.is_usual(options) and options["backbone"] == cls.defaults["backbone"]
-        if source not in _SHA256 or not usual:
-            return cls.own_file(options, source)
-        return WeightFile(
-            name=f"visualad/{options['backbone']}/trained_on_{source}.pth",
-            url=f"{_PUBLISHED}/{_COMMIT}/weight/train_on_{source}/CLIP.pth",
-            size=126_119_090,
-            sha256=_SHA256[source],
-            licence="unclear (MIT by a README badge)",
-        )
+    def learned_modules(
+        cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]
+    ) -> dict[str, nn.Module]:
+        """Return each layer's SAF and SCA."""
+        width, names = _width(backbone), [f"layer_{number}" for number in options["layers"]]
+        aligned = nn.ModuleDict({name: _Alignment(width) for name in names})
+        sizes = width, options["num_anchors"], options["most_patches"]
+        attentions = nn.ModuleDict({name: _CrossAttention(*sizes) for name in names})
+        return {"layer_transforms": aligned, "cross_attn": nn.ModuleDict({"layer_attentions": attentions})}
 
     @classmethod
     def learned_shapes(cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor]) -> Shapes:
-        """Return names and shapes of what is learned, those of the published files."""
-        own = _own(options, backbone, "meta").state_dict()
-        return {name: tuple(tensor.shape) for name, tensor in own.items()}
+        """Return names and shapes of what is learned: both tokens, the last norm, and `learned_modules`."""
+        single = dict.fromkeys((*_TOKENS, "ln_post_weight", "ln_post_bias"), (_width(backbone),))
+        return single | super().learned_shapes(options, backbone)
 
     @classmethod
     def fresh(
         cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
     ) -> dict[str, Tensor]:
         """Return what training begins with; the last norm is a copy of the network's."""
+        width = _width(backbone)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            own = _own(options, backbone, "cpu").state_dict()
+            tokens = {name: 0.1 * width**-0.5 * torch.randn(width) for name in _TOKENS}
+            parts = named(cls.learned_modules(options, backbone))
         last = "visual.ln_post" if "visual.ln_post.weight" in backbone else "norm"
         norm = {f"ln_post_{part}": backbone[f"{last}.{part}"].cpu() for part in ("weight", "bias")}
-        return {**own, **norm}
+        return {**tokens, **norm, **parts}
 
     @classmethod
     def read_learned(cls, path: Path, options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -207,9 +219,7 @@ class VisualAD(ClipBased):
                 raise states.OtherModelError(
                     f"{path}: {name} is {entries[name]!r}, not {wanted!r}; it was trained with other options"
                 )
-        shapes = cls.learned_shapes(options, cls.network(options).blank(options["backbone"]))
-        states.check(state, blank(shapes), path)
-        return state
+        return cls.accept(state, options, path, flat=True)
 
     @classmethod
     def write_learned(cls, path: Path, options: Mapping[str, Any], seed: int) -> None:
@@ -217,10 +227,6 @@ class VisualAD(ClipBased):
         shapes = cls.learned_shapes(options, cls.network(options).blank(options["backbone"]))
         state = filled(blank(shapes), seed)
         states.write(state if path.suffix == ".safetensors" else _as_published(state, options), path)
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """Return what is trained and saved, under the published names."""
-        return dict(self.own.named_parameters())
 
     # --- images -------------------------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ class VisualAD(ClipBased):
     def look(self, images: Tensor, norm: str, dropout: float = 0.0) -> Seen:
         """Run the network on inputs (B, 3, S, S), its last norm `pretrained` or `trained`."""
         # The two tokens have the class token's position.
-        tokens = torch.stack([self.own.anomaly_token, self.own.normal_token]) + self.positions[0]
+        tokens = torch.stack([self.anomaly_token, self.normal_token]) + self.positions[0]
         layers = self.options["layers"]
         with self.encoding(images):
             if isinstance(self.model, VisionTransformer):
@@ -250,7 +256,7 @@ class VisualAD(ClipBased):
                 last, tapped = run_blocks(clip.vision_blocks(self.model), hidden, taps=layers)
         weight, bias = own.weight, own.bias
         if norm == "trained":
-            weight, bias = self.own.ln_post_weight, self.own.ln_post_bias
+            weight, bias = self.ln_post_weight, self.ln_post_bias
         every, last = (
             F.layer_norm(each.float(), weight.shape, weight, bias, own.eps)
             for each in (torch.stack(tapped, dim=1), last[:, :_FIRST])
@@ -260,7 +266,7 @@ class VisualAD(ClipBased):
     def _compare(self, tokens: Tensor, last: Tensor, dropout: float) -> Seen:
         # All SCAs before all SAFs, and SAF on all tokens: the official order and sizes of dropout's draws.
         each = tokens.unbind(1)
-        attentions = self.own.cross_attn["layer_attentions"].children()
+        attentions = self.cross_attn["layer_attentions"].children()
         adapted = torch.stack(
             [
                 torch.stack(list(attend(layer[:, _FIRST:], last[:, :2].unbind(1), dropout)), dim=1)
@@ -269,8 +275,7 @@ class VisualAD(ClipBased):
             dim=1,
         )
         aligned = [
-            align(layer, dropout)
-            for align, layer in zip(self.own.layer_transforms.values(), each, strict=True)
+            align(layer, dropout) for align, layer in zip(self.layer_transforms.values(), each, strict=True)
         ]
         patches = torch.stack(aligned, dim=1)[:, :, _FIRST:]
         cosines = F.normalize(patches, dim=-1) @ F.normalize(adapted, dim=-1).mT
@@ -350,26 +355,8 @@ class _Alignment(nn.Module):
         return _drop(self.mlp["3"](hidden), dropout)
 
 
-class _Learned(nn.Module):
-    """All that is learned; its parameters have the published names, and begin as the paper's do."""
-
-    def __init__(self, width: int, layers: Sequence[int], anchors: int, positions: int) -> None:
-        super().__init__()
-        self.anomaly_token = nn.Parameter(0.1 * width**-0.5 * torch.randn(width))
-        self.normal_token = nn.Parameter(0.1 * width**-0.5 * torch.randn(width))
-        self.ln_post_weight = nn.Parameter(torch.ones(width))
-        self.ln_post_bias = nn.Parameter(torch.zeros(width))
-        names = [f"layer_{number}" for number in layers]
-        self.layer_transforms = nn.ModuleDict({name: _Alignment(width) for name in names})
-        attentions = nn.ModuleDict({name: _CrossAttention(width, anchors, positions) for name in names})
-        self.cross_attn = nn.ModuleDict({"layer_attentions": attentions})
-
-
-def _own(options: Mapping[str, Any], backbone: Mapping[str, Tensor], device: str) -> _Learned:
-    positions = "visual.positional_embedding" if "visual.proj" in backbone else "pos_embed"
-    width = backbone[positions].shape[-1]
-    with torch.device(device):
-        return _Learned(width, options["layers"], options["num_anchors"], options["most_patches"])
+def _width(backbone: Mapping[str, Tensor]) -> int:
+    return backbone["visual.positional_embedding" if "visual.proj" in backbone else "pos_embed"].shape[-1]
 
 
 def _linear(width: int, *, bias: bool = True) -> nn.Linear:

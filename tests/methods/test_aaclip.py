@@ -16,8 +16,8 @@ from methods import states
 from methods.aaclip import DESCRIPTIONS, ENSEMBLE, AAClip, description
 from methods.backbones import clip
 from methods.base import Prediction, TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 
 CONFIG = {
     "embed_dim": 48,

@@ -322,7 +322,9 @@ def test_the_image_is_a_word_behind_the_learned_ones(detector: Crane, images: Te
                 hidden = sentence + detector.model.positional_embedding
                 for index, block in enumerate(detector.model.transformer.resblocks):
                     if 1 <= index <= 5:
-                        hidden[:, 1:5] = detector.compound_prompts_text[index - 1].half().float()
+                        hidden[:, 1:5] = (
+                            detector.learned()[f"compound_prompts_text.{index - 1}"].half().float()
+                        )
                     hidden = block(hidden, attn_mask=detector.model.attn_mask)
                 text = detector.model.ln_final(hidden[:, end]) @ detector.model.text_projection
                 torch.testing.assert_close(got[row, state], F.normalize(text[0], dim=-1), rtol=0, atol=1e-5)

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from methods import states
 from methods.backbones import clip
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.faprompt import FAPrompt
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.maps import gaussian_smooth, upsample
 from tests.methods.conftest import noisy_inputs
 

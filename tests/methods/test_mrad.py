@@ -12,8 +12,8 @@ from PIL import Image
 from methods import states
 from methods.backbones import clip
 from methods.base import Features, TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.mrad import Mrad
 
 CONFIG = {

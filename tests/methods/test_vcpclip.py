@@ -13,8 +13,8 @@ from torch import nn
 from methods import states
 from methods.backbones import clip
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.vcpclip import VcpClip
 
 CONFIG = {

@@ -11,8 +11,8 @@ from PIL import Image
 from methods import states
 from methods.backbones import clip, dinov2
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.visualad import VisualAD
 from tests.methods.conftest import noisy_inputs
 
@@ -58,7 +58,7 @@ def test_the_patches_see_the_learned_tokens_so_nothing_is_kept(
     assert VisualAD.encoder_options is None and list(detector.encode(images)) == ["images"]
     with torch.inference_mode():
         before = detector.look(images, "pretrained").tokens
-        detector.own.anomaly_token.mul_(2)
+        detector.anomaly_token.mul_(2)
         after = detector.look(images, "pretrained").tokens
     assert ((after - before)[:, :, 3:].abs().amax(dim=(0, 2, 3)) > 1e-4).all()
 
@@ -97,7 +97,7 @@ def test_the_norm_of_scoring_is_an_option_and_that_of_training_is_not(
     assert losses[0] == losses[1]
     for one in either.values():
         with torch.no_grad():
-            one.own.ln_post_weight.mul_(torch.linspace(0.5, 2, 128))
+            one.ln_post_weight.mul_(torch.linspace(0.5, 2, 128))
     assert torch.equal(maps_of(either["pretrained"], images), before["pretrained"])
     assert (maps_of(either["trained"], images) - before["trained"]).abs().max() > 1e-3
     moved = [one.loss(one.encode(images), batch)["focal"].item() for one in either.values()]
@@ -303,7 +303,7 @@ def test_dinov2_takes_the_place_of_clip(small_dino: dict[str, Any], tmp_path: Pa
     maps = maps_of(detector, image[None])
     assert maps.shape == (1, 84, 84)
     with torch.no_grad():
-        detector.own.normal_token.mul_(-1)
+        detector.normal_token.mul_(-1)
     assert (maps_of(detector, image[None]) - maps).abs().max() > 1e-4
     begun = VisualAD.begin({"vision": paths["vision"]}, seed=5, **small_dino)
     assert torch.equal(begun.learned()["ln_post_weight"], begun.model.norm.weight)

@@ -13,8 +13,8 @@ from methods.aaclip import ENSEMBLE, AAClip, description
 from methods.backbones import clip
 from methods.backbones.blocks import Hook, run_blocks
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.learning import Milestones, dice, focal
 from methods.maps import similarity_logits
 from parity.clip_cases import compare, names, network_inputs, pictures, small_clip

@@ -13,8 +13,8 @@ from datasets.images import resize_mask
 from methods.adaclip import AdaCLIP, cluster, semantic_features, sentence_tokens
 from methods.backbones import clip
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 
 TOLERANCES = {
     "preprocessed": 1e-6,

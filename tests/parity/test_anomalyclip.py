@@ -9,9 +9,9 @@ from torch import Tensor
 
 from methods.anomalyclip import AnomalyCLIP
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
 from methods.learned_prompts import tokens as prompt_tokens
+from methods.learned_tensors import blank
 from parity.clip_cases import clip_of, compare_kept, masks, pictures
 
 INPUTS = {"images_u8", "masks_u8", "labels"}

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.cops import CoPS
 from methods.fill import filled
+from methods.learned_tensors import blank
 from parity.clip_cases import clip_of, compare_kept, masks, pictures
 
 INPUTS = {"images_u8", "masks_u8", "labels", "noise"}

@@ -10,10 +10,10 @@ from torch import Tensor
 from methods import crane
 from methods.backbones import dinov2
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.crane import Crane
 from methods.fill import filled
 from methods.learned_prompts import tokens as prompt_tokens
+from methods.learned_tensors import blank
 from parity.clip_cases import clip_of, compare_kept, masks, pictures, tolerance
 from parity.test_anomalyclip import INPUTS, SHARE, stacked
 

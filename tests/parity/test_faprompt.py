@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.faprompt import FAPrompt
 from methods.fill import filled
+from methods.learned_tensors import blank
 from parity.clip_cases import clip_of, compare_kept, masks, pictures, tolerance
 
 INPUTS = {"images_u8", "masks_u8", "labels"}

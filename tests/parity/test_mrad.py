@@ -11,8 +11,8 @@ from torch import Tensor
 
 from datasets.images import resize_mask
 from methods.base import Features, TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.learning import Stage
 from methods.mrad import Mrad
 from parity.clip_cases import clip_of

@@ -12,8 +12,8 @@ from torch import Tensor
 from methods.backbones import clip
 from methods.backbones.blocks import run_blocks
 from methods.base import Features, TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.learning import dice, focal
 from methods.vcpclip import VcpClip
 from parity.clip_cases import compare, masks, names, network_inputs, small_clip

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from methods.backbones import clip, dinov2
 from methods.base import TrainingBatch
-from methods.clip_based import blank
 from methods.fill import filled
+from methods.learned_tensors import blank
 from methods.learning import dice, focal
 from methods.visualad import VisualAD
 from parity.clip_cases import masks, pictures, strided, tolerance
