@@ -74,14 +74,14 @@ class TextPairs:
         """Return (B, 2, D), float32, on the device of `like`, for the names of B images."""
         learned, known = list(self._learned()), self._known
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in learned):
-            known = {name: self._pair(name) for name in dict.fromkeys(names)}
+            known = {name: self._pair(name).float() for name in dict.fromkeys(names)}
         elif self._state != (state := state_of(learned)):
             self._state = state
             known.clear()
         for name in dict.fromkeys(names):
             if name not in known:
                 with torch.inference_mode(False), torch.no_grad():
-                    known[name] = self._pair(name)
+                    known[name] = self._pair(name).float()
         return torch.stack([known[name] for name in names]).to(like.device)
 
 
