@@ -49,10 +49,12 @@ class Histograms:
         self._anomalous = np.zeros(BINS, dtype=np.int64)
         self._overlap = np.zeros(BINS, dtype=np.float64)
         self._regions = 0
+        self._first, self._after = BINS, 0  # of the bins that are not empty
 
     def add(self, keys: np.ndarray, mask: np.ndarray, regions: np.ndarray, sizes: np.ndarray) -> None:
         """Take an image: int32 keys (H, W), mask (H, W, bool) and its regions as `label_regions` says."""
         bins = bins_of(keys)
+        self._first, self._after = min(self._first, int(bins.min())), max(self._after, int(bins.max()) + 1)
         _tally(self._normal, bins[~mask])
         _tally(self._anomalous, bins[mask])
         _tally(self._overlap, bins[mask], 1 / sizes[regions])
@@ -63,7 +65,8 @@ class Histograms:
 
         From the highest bin down; int64, int64 and float64 (n,). The shares add up to 1.
         """
-        used = np.flatnonzero(self._normal + self._anomalous)[::-1]
+        spanned = slice(self._first, self._after)
+        used = np.flatnonzero(self._normal[spanned] + self._anomalous[spanned])[::-1] + self._first
         return self._normal[used], self._anomalous[used], self._overlap[used] / max(self._regions, 1)
 
     def report(self, low: int, high: int) -> Report:
@@ -81,8 +84,8 @@ class Histograms:
         pairs = tied_pairs = fp = tp = 0
         overlap = 0.0
         area, precision, f1max = np.zeros(2), np.zeros(2), np.zeros(2)  # at least, at most
-        for stop in range(BINS, 0, -_BLOCK):
-            block = slice(max(stop - _BLOCK, 0), stop)
+        for stop in range(self._after, self._first, -_BLOCK):
+            block = slice(max(stop - _BLOCK, self._first), stop)
             n, p, w = (counts[block][::-1] for counts in (self._normal, self._anomalous, self._overlap))
             if not (n.any() or p.any()):
                 continue
