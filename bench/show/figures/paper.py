@@ -18,6 +18,8 @@ HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0000
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 _MARKERS = "osD^vP"
 _DPI = 300
+_PNG_LEVEL = 4
+"""Of zlib: a third of the time of its usual 6, for a file five hundredths larger."""
 
 
 def paper_style() -> AbstractContextManager[None]:
@@ -35,6 +37,7 @@ def paper_style() -> AbstractContextManager[None]:
             "axes.spines.right": False,
             "legend.edgecolor": "none",
             "pdf.fonttype": 42,  # letters stay text, in fonts that publishers accept
+            "image.composite_image": False,  # tiles stay apart in a PDF, which is also faster
             "text.parse_math": False,  # a name with two dollars is a name
         }
     )
@@ -72,11 +75,14 @@ def save(draw: Callable[[], Figure], stem: Path, flag: str = "--out") -> list[Pa
     paths = []
     with paper_style():
         figure = draw()
-        for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+        for kind, how in (
+            ("pdf", {"metadata": {"CreationDate": None}}),
+            ("png", {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": _PNG_LEVEL}}),
+        ):
             path = stem.with_name(f"{stem.name}.{kind}")
 
-            def write(place: Path, kind: str = kind, metadata: Any = metadata) -> None:
-                figure.savefig(place, format=kind, dpi=_DPI, metadata=metadata)
+            def write(place: Path, kind: str = kind, how: Any = how) -> None:
+                figure.savefig(place, format=kind, dpi=_DPI, **how)
 
             write_atomically(path, write, flag)
             paths.append(path)

@@ -77,13 +77,16 @@ def row(count: int = 2, **changes: Any) -> GalleryRow:
     return GalleryRow(**known | changes)
 
 
+def tiles(figure: Any) -> dict[str, Any]:
+    return {image.get_label(): image for image in figure.axes[0].images}
+
+
 def pixels(figure: Any, place: str) -> np.ndarray:
-    (axes,) = (axes for axes in figure.axes if axes.get_label() == place)
-    return np.asarray(axes.images[0].get_array())
+    return np.asarray(tiles(figure)[place].get_array())
 
 
 def texts(figure: Any) -> list[str]:
-    found = [text for axes in figure.axes for text in (*axes.texts, axes.title)]
+    found = [text for axes in figure.axes for text in axes.texts]
     return [text.get_text().replace("\n", " ") for text in (*found, *figure.texts) if text.get_text()]
 
 
@@ -98,7 +101,12 @@ def test_tiles_show_image_truth_and_maps_between_the_ends_of_their_scale() -> No
     image = Image.new("RGB", (320, 320), (0, 200, 0))
     for place, high in (("0,2", 1), ("1,3", 100)):
         assert (pixels(figure, place) == np.asarray(tinted(image, ramp, 0, high))).all()
-    assert not next(axes for axes in figure.axes if axes.get_label() == "1,4").images
+    assert set(tiles(figure)) == {f"{down},{across}" for down in range(2) for across in range(5)} - {"1,4"}
+    left, right, low, high = tiles(figure)["1,0"].get_extent()
+    above, beside = (tiles(figure)[place].get_extent() for place in ("0,0", "1,1"))
+    assert right - left == pytest.approx(high - low)
+    assert (above[0], above[1], beside[2], beside[3]) == (left, right, low, high)
+    assert 0 < above[2] - high < 0.05 and 0 < beside[0] - right < 0.05
     words = texts(figure)
     for text in ("image", "ground truth", "A", "B", "C", "MVTec", "VisA", "bottle", "n/a"):
         assert text in words
@@ -122,15 +130,24 @@ def test_nothing_leaves_the_figure_or_covers_a_tile(width: float, methods: int) 
     long = row(methods, title="CVC-ClinicDB", subtitle="a_class_with_a_long_name/test/spot/000.png")
     figure = draw_gallery([row(methods), long], names[:methods], width, "common")
     renderer = FigureCanvasAgg(figure).get_renderer()
-    inside = figure.bbox
-    for axes in figure.axes:
-        if axes.get_label() == "scale":
-            continue
-        for text in (*axes.texts, axes.title):
-            box = text.get_window_extent(renderer)
-            assert box.y0 >= inside.y0 and box.y1 <= inside.y1 + 1, text.get_text()
-            if axes.get_label().startswith("0,") and text is axes.title and text.get_text():
-                assert box.width <= axes.bbox.width * 1.15, text.get_text()
+    inside, (tile, *_) = figure.bbox, tiles(figure).values()
+    for text in figure.axes[0].texts:
+        box = text.get_window_extent(renderer)
+        assert box.y0 >= inside.y0 and box.y1 <= inside.y1 + 1, text.get_text()
+        if text.get_gid() == "head":
+            assert box.width <= tile.get_window_extent(renderer).width * 1.15, text.get_text()
+        if text.get_rotation() == 0:
+            covered = [
+                place for place, each in tiles(figure).items() if _overlap(box, each.get_window_extent())
+            ]
+            assert not covered, text.get_text()
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    return (
+        min(one.x1, other.x1) - max(one.x0, other.x0) > 1
+        and min(one.y1, other.y1) - max(one.y0, other.y0) > 1
+    )
 
 
 def test_rows_hold_the_cells_own_images_masks_and_maps(measured: Measured) -> None:
