@@ -60,7 +60,7 @@ class Demo:
 
     def prepare(self) -> Plan:
         """Generate and prepare data and weights (what is there stays); plan all methods on all datasets."""
-        folders = stand_in_folders(self.data, scale="short")
+        folders = stand_in_folders(self.data, scale="small")
         mini.install(self.weights)
         return make_plan(
             demo_requests(),
@@ -71,7 +71,7 @@ class Demo:
             keeps_maps=lambda folder, data: data == folder.classes[0],  # one is enough to look at
         )
 
-    def draw_gallery(self, cells: Sequence[Cell], count: int = 6) -> list[Path]:
+    def draw_gallery(self, cells: Sequence[Cell], count: int = 5) -> list[Path]:
         """Draw images, masks and kept maps of `count` datasets under all small methods; return the files."""
         images, methods = self._images(cells), [each.word for each in demo_requests() if each.preset]
         with_masks = [cell for cell in cells if cell["not_applicable"]["pixel"] is None]

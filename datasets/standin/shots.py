@@ -35,10 +35,12 @@ class Scale(NamedTuple):
     train: int = 2
     halved: bool = False
     """Whether the pictures' sides are."""
+    alone: int = 0
+    """Pictures in classes of one label, where that is more: methods that look at a whole class need some."""
 
 
-SCALES = {"full": Scale(), "short": Scale(pictures=6), "tiny": Scale(2, 2, train=1, halved=True)}
-"""`full` taught the small models and measures them, `short` is the demo's, `tiny` is for tests."""
+SCALES = {"full": Scale(), "small": Scale(2, 4, alone=6), "tiny": Scale(2, 2, train=1, halved=True)}
+"""`full` taught the small models and measures them, `small` is the demo's, `tiny` is for tests."""
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Studio:
     def __post_init__(self) -> None:
         recipe, most = RECIPES[self.key], self.scale.pictures
         self.classes = recipe.classes[: self.scale.classes]
+        if not recipe.normal or not recipe.anomalous:
+            most = max(most, self.scale.alone)
         self.normal, self.anomalous = min(most, recipe.normal), min(most, recipe.anomalous)
         self.train = self.scale.train
 

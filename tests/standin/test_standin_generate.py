@@ -16,6 +16,7 @@ from datasets.standin.__main__ import main
 from datasets.standin.files import File
 from datasets.standin.generate import files
 from datasets.standin.recipes import RECIPES
+from datasets.standin.shots import SCALES, Studio
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -143,13 +144,25 @@ def test_another_seed_or_scale_does_not_pass_for_the_wanted_one(tmp_path: Path) 
         generate(tmp_path, seed=1, keys=["headct"], scale="tiny")
 
 
-def test_a_short_dataset_is_the_beginning_of_the_full_one() -> None:
-    short, full = (
-        {file.path: file.encode() for file in files("mvtec", scale=it)} for it in ("short", "full")
+def test_a_small_dataset_is_the_beginning_of_the_full_one() -> None:
+    small, full = (
+        {file.path: file.encode() for file in files("mvtec", scale=it)} for it in ("small", "full")
     )
-    normal = [path for path in short if "/test/good/" in path]
-    assert len(normal) == 6 * len(RECIPES["mvtec"].classes) and len(full) > 2 * len(normal)
-    assert all(full[path] == content for path, content in short.items() if path.endswith(".png"))
+    normal = [path for path in small if "/test/good/" in path]
+    assert len(normal) == 4 * 2 and len(full) > 2 * len(small)
+    assert {path.partition("/")[0] for path in normal} == {each.name for each in RECIPES["mvtec"].classes[:2]}
+    assert all(full[path] == content for path, content in small.items() if path.endswith(".png"))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_small_dataset_has_both_labels_where_the_full_one_has(key: str) -> None:
+    small, full = (Studio(key, 0, SCALES[scale]) for scale in ("small", "full"))
+    assert len(small.classes) == min(2, len(full.classes))
+    # MuSc needs five images of a class, of whatever label.
+    both = full.normal > 0
+    assert (small.normal, small.anomalous) == ((4, 4) if both else (0, 6))
+    tiny = Studio(key, 0, SCALES["tiny"])
+    assert (tiny.normal, tiny.anomalous) == (2 * both, 2)
 
 
 def test_names_are_checked_before_anything_is_written(tmp_path: Path) -> None:
