@@ -93,12 +93,15 @@ class PixelCounts:
         normal, anomalous, overlap = map(np.concatenate, others)
         if not normal.any() or not anomalous.any():
             return None
-        known, place = np.unique(-bins, return_inverse=True)
-        level = np.arange(known.size)
-        if known.size > LEVELS:  # each takes an equal share of normal pixels, anomalous pixels and regions
-            share = np.zeros(known.size)
+        below = bins.max() - bins
+        occurs = np.zeros(int(below.max()) + 1, dtype=np.int64)
+        occurs[below] = 1
+        place, distinct = (occurs.cumsum() - 1)[below], int(occurs.sum())  # from the highest bin down
+        level = np.arange(distinct)
+        if distinct > LEVELS:  # each takes an equal share of normal pixels, anomalous pixels and regions
+            share = np.zeros(distinct)
             for counts in (normal, anomalous, overlap):
-                share += np.bincount(place, counts, known.size) / (3 * counts.sum(dtype=float))
+                share += np.bincount(place, counts, distinct) / (3 * counts.sum(dtype=float))
             level = np.minimum((LEVELS * (share.cumsum() - share / 2)).astype(np.int64), LEVELS - 1)
         image = np.repeat(np.arange(len(self._images)), [len(each[0]) for each in self._images])
         cells = image * LEVELS + level[place]

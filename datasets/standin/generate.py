@@ -38,8 +38,8 @@ def generate(
 
     Each goes to `root/<key>`, all of it or nothing; one that is there is left alone. `keys` defaults to
     all fourteen. At `scale` "full" there are about 14 normal and 14 anomalous test pictures of 112 to
-    192 pixels per class. "small" takes the first four of each, or six where all are anomalous, in at most two
-    classes; "tiny", for tests, two of each in at most two classes, with halved sides.
+    192 pixels per class. "small" takes the first three of each in two classes, or five where a dataset has
+    one class; "tiny", for tests, two of each in at most two classes, with halved sides.
 
     The same seed and scale draw the same pixels on every machine, and write the same bytes but for the
     bytes of JPEG files, which follow Pillow's JPEG codec.

@@ -36,10 +36,10 @@ class Scale(NamedTuple):
     halved: bool = False
     """Whether the pictures' sides are."""
     alone: int = 0
-    """Pictures in classes of one label, where that is more: methods that look at a whole class need some."""
+    """Pictures of each label where the dataset has one class, if that is more."""
 
 
-SCALES = {"full": Scale(), "small": Scale(2, 4, alone=6), "tiny": Scale(2, 2, train=1, halved=True)}
+SCALES = {"full": Scale(), "small": Scale(2, 3, alone=5), "tiny": Scale(2, 2, train=1, halved=True)}
 """`full` taught the small models and measures them, `small` is the demo's, `tiny` is for tests."""
 
 
@@ -58,7 +58,7 @@ class Studio:
     def __post_init__(self) -> None:
         recipe, most = RECIPES[self.key], self.scale.pictures
         self.classes = recipe.classes[: self.scale.classes]
-        if not recipe.normal or not recipe.anomalous:
+        if len(recipe.classes) == 1:
             most = max(most, self.scale.alone)
         self.normal, self.anomalous = min(most, recipe.normal), min(most, recipe.anomalous)
         self.train = self.scale.train

@@ -149,19 +149,18 @@ def test_a_small_dataset_is_the_beginning_of_the_full_one() -> None:
         {file.path: file.encode() for file in files("mvtec", scale=it)} for it in ("small", "full")
     )
     normal = [path for path in small if "/test/good/" in path]
-    assert len(normal) == 4 * 2 and len(full) > 2 * len(small)
+    assert len(normal) == 3 * 2 and len(full) > 2 * len(small)
     assert {path.partition("/")[0] for path in normal} == {each.name for each in RECIPES["mvtec"].classes[:2]}
     assert all(full[path] == content for path, content in small.items() if path.endswith(".png"))
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_small_dataset_has_both_labels_where_the_full_one_has(key: str) -> None:
-    small, full = (Studio(key, 0, SCALES[scale]) for scale in ("small", "full"))
+    small, full, tiny = (Studio(key, 0, SCALES[scale]) for scale in ("small", "full", "tiny"))
     assert len(small.classes) == min(2, len(full.classes))
     # MuSc needs five images of a class, of whatever label.
-    both = full.normal > 0
-    assert (small.normal, small.anomalous) == ((4, 4) if both else (0, 6))
-    tiny = Studio(key, 0, SCALES["tiny"])
+    several, both = len(full.classes) > 1, full.normal > 0
+    assert (small.normal, small.anomalous) == ((3, 3) if several else (5 * both, 5))
     assert (tiny.normal, tiny.anomalous) == (2 * both, 2)
 
 
