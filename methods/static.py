@@ -6,7 +6,7 @@ import tokenize
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,9 @@ class Module:
         }
 
 
+_parsed_once = cache(Module)
+
+
 def _assigned(node: ast.AST) -> dict[str, ast.AST]:
     if isinstance(node, ast.Assign):
         return {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
@@ -102,7 +105,7 @@ class Reader:
         stem = self.packages[package].joinpath(*rest)
         for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
             if path.is_file():
-                return Module(name, path, path.read_bytes())
+                return _parsed_once(name, path, path.read_bytes())
         return None
 
     def used(self, module: Module) -> Iterator[Module]:

@@ -18,12 +18,8 @@ from methods.backbones import clip
 from methods.base import Prediction, TrainingBatch
 from methods.fill import filled
 from methods.learned_tensors import blank
+from tests.methods.conftest import small_clip
 
-CONFIG = {
-    "embed_dim": 48,
-    "vision_cfg": {"image_size": 56, "patch_size": 14, "width": 64, "layers": 4, "head_width": 32},
-    "text_cfg": {"width": 64, "heads": 2, "layers": 2, "context_length": 77, "vocab_size": 49408},
-}
 OPTIONS: Mapping[str, Any] = {
     "image_size": 84,
     "layers": (2, 4),
@@ -36,7 +32,7 @@ MINI: Mapping[str, Any] = AAClip.preset("mini").options
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return clip.build(CONFIG, filled(clip.blank(CONFIG), seed=5), quick_gelu=False)
+    return small_clip(vision_cfg={"layers": 4}, text_cfg={"layers": 2})
 
 
 def build(model: Any, **options: Any) -> AAClip:

@@ -1,54 +1,22 @@
-"""Plain CLIP, and what holds alike for all methods on a frozen CLIP with fixed prompts."""
+"""Plain CLIP, and what methods on a frozen CLIP with fixed prompts have in common."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from methods.backbones import clip
-from methods.base import ZeroShotDetector
 from methods.clip import ENSEMBLE
 from methods.registry import find
+from tests.methods.conftest import Mini, unlike_inputs
 
 KEYS = ("clip", "vand", "winclip")
 PROMPTS = ["metal_nut", "bottle", "metal_nut", "01", "bottle"]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
-    """Untrained weights of the small version of each method."""
-    root = tmp_path_factory.mktemp("weights")
-    paths = {}
-    for key in KEYS:
-        detector = find(key)
-        options = detector.resolve(detector.presets["mini"])
-        source = detector.source_for("btad", options)
-        paths[key] = {role: root / file.name for role, file in detector.files(options, source).items()}
-        detector.write_untrained(paths[key], options, seed=4)
-    return paths
-
-
-@pytest.fixture(scope="module")
-def detectors(files: dict[str, dict[str, Path]]) -> dict[str, ZeroShotDetector]:
-    return {key: find(key).load(files[key], **find(key).presets["mini"]).eval() for key in KEYS}
-
-
-@pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
-    random = np.random.default_rng(8)
-    return [Image.fromarray(random.integers(0, 256, (90 + 9 * n, 130, 3), dtype=np.uint8)) for n in range(5)]
-
-
 @pytest.mark.parametrize("key", KEYS)
-def test_sentences_are_encoded_once_per_name(
-    key: str,
-    files: dict[str, dict[str, Path]],
-    pictures: list[Image.Image],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    detector = find(key).load(files[key], **find(key).presets["mini"])
+def test_sentences_are_encoded_once_per_name(key: str, mini: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = mini(key)
     asked = []
     encode = clip.encode_text
 
@@ -57,7 +25,7 @@ def test_sentences_are_encoded_once_per_name(
         return encode(model, texts)
 
     monkeypatch.setattr(clip, "encode_text", counted)
-    features = detector.encode(torch.stack([detector.preprocess(picture) for picture in pictures]))
+    features = detector.encode(unlike_inputs(detector, len(PROMPTS)))
     detector.score(features, PROMPTS)
     count = len(asked)
     assert any("metal_nut" in sentence for sentence in asked)  # underscores stay
@@ -66,15 +34,12 @@ def test_sentences_are_encoded_once_per_name(
     assert len(asked) == count
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_wrong_weights_are_refused_by_name(
-    key: str, files: dict[str, dict[str, Path]], tmp_path: Path
-) -> None:
+def test_wrong_weights_are_refused_by_name(tmp_path: Path) -> None:
     small = {"embed_dim": 64, "vision_cfg": {"layers": 2}, "text_cfg": {"layers": 2}}
     path = tmp_path / "other.pt"
     clip.write_untrained(small, path, seed=1)
     with pytest.raises(ValueError, match=r"other\.pt"):
-        find(key).load({**files[key], "vision": path}, **find(key).presets["mini"])
+        find("clip").load({"vision": path}, **find("clip").presets["mini"])
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -88,12 +53,10 @@ def test_default_files_are_the_published_ones(key: str) -> None:
         detector.files({**options, "backbone": "ViT-X"}, None)
 
 
-def test_clip_is_open_clip_and_a_softmax(
-    detectors: dict[str, ZeroShotDetector], pictures: list[Image.Image]
-) -> None:
+def test_clip_is_open_clip_and_a_softmax(mini: Mini) -> None:
     """The image score, written out with open_clip's own calls."""
-    detector = detectors["clip"]
-    model, images = detector.model, detector.preprocess(pictures[0])[None]
+    detector = mini("clip")
+    model, images = detector.model, unlike_inputs(detector, 1)
     normal, abnormal = ENSEMBLE.sentences("bottle")
     with torch.inference_mode():
         means = []

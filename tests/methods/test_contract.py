@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from methods import states
 from methods.base import Prediction, TrainingBatch, ZeroShotDetector
 from methods.registry import card, find, keys
-from tests.methods.conftest import Mini
+from tests.methods.conftest import Mini, unlike_inputs
 
 MINI = [key for key in keys() if "mini" in card(key).presets]
 LEARNING = [key for key in MINI if card(key).learns]
@@ -41,13 +39,6 @@ UNMOVED = {
 }
 
 
-def inputs(detector: ZeroShotDetector) -> Tensor:
-    """Return network inputs of four pictures of few spatial frequencies, whose patches are unlike."""
-    random = np.random.default_rng(8)
-    small = [random.integers(0, 256, (4 + n, 5, 3), dtype=np.uint8) for n in range(4)]
-    return torch.stack([detector.preprocess(Image.fromarray(each).resize((160, 130))) for each in small])
-
-
 def parts(answer: Prediction) -> Tensor:
     """Return all numbers of an answer, a row an image."""
     flat = [answer.maps.flatten(1), answer.scores[:, None], *(each[:, None] for each in answer.also.values())]
@@ -57,7 +48,7 @@ def parts(answer: Prediction) -> Tensor:
 @pytest.mark.parametrize(("key", "options"), VARIANTS, ids=str)
 def test_batches_and_order_change_nothing(key: str, options: dict[str, Any], mini: Mini) -> None:
     detector = mini(key, **options)
-    images, order = inputs(detector), [3, 0, 2, 1]
+    images, order = unlike_inputs(detector, len(NAMES)), [3, 0, 2, 1]
     with torch.inference_mode():
         whole = detector(images, NAMES)
         alone = [parts(detector(images[n : n + 1], NAMES[n : n + 1])) for n in range(4)]
@@ -91,7 +82,7 @@ def test_training_follows_from_the_seed_and_moves_what_is_learned_alone(
     learned = detector.requires_grad_(False).learned()
     assert all(torch.equal(again.learned()[name], each) for name, each in learned.items())
     assert not learned or any(not torch.equal(other.learned()[name], each) for name, each in learned.items())
-    images = inputs(detector)
+    images = unlike_inputs(detector, len(NAMES))
     with torch.no_grad():
         features = detector.encoded(images)
     detector.remember(features, *batch(detector.image_size, "")[1:3])

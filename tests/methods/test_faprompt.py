@@ -127,9 +127,7 @@ def test_training_begins_as_told(files: dict[str, Path]) -> None:
         assert 0.9 * bound < weight.abs().max() <= bound and 0 < bias.abs().max() <= bound
 
 
-def test_published_and_own_files_hold_the_same(
-    files: dict[str, Path], detector: FAPrompt, tmp_path: Path
-) -> None:
+def test_published_files_hold_tokens_too(files: dict[str, Path], detector: FAPrompt) -> None:
     published = states.read(files["learned"])["prompt_learner"]
     assert published["token_suffix_pos"].shape == (1, 1, 71, 64)
     assert published["token_suffix_neg"].shape == (1, 10, 69, 64)
@@ -137,12 +135,7 @@ def test_published_and_own_files_hold_the_same(
     normal, abnormal = published["tokenized_prompts_pos"][0, 0], published["tokenized_prompts_neg"][0, 9]
     assert normal[:10].tolist() == [49406, *[333] * 5, 14115, 269, 49407, 0]
     assert abnormal[:13].tolist() == [49406, *[333] * 5, 320, 320, 13568, 14115, 269, 49407, 0]
-    own = tmp_path / "own.safetensors"
-    states.write({name: tensor.detach() for name, tensor in detector.learned().items()}, own)
-    again = FAPrompt.load({**files, "learned": own}, **MINI)
-    assert detector.learned().keys() == again.learned().keys()
-    for name, tensor in detector.learned().items():
-        assert torch.equal(again.learned()[name], tensor) and torch.equal(published[name], tensor)
+    assert all(torch.equal(published[name], tensor) for name, tensor in detector.learned().items())
 
 
 def test_what_does_not_fit_is_refused_by_name(files: dict[str, Path], tmp_path: Path) -> None:

@@ -10,24 +10,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from methods import states
-from methods.backbones import clip
 from methods.base import Features, TrainingBatch
 from methods.fill import filled
 from methods.learned_tensors import blank
 from methods.mrad import Mrad
+from tests.methods.conftest import small_clip
 
-CONFIG = {
-    "embed_dim": 48,
-    "vision_cfg": {"image_size": 56, "patch_size": 14, "width": 64, "layers": 3, "head_width": 32},
-    "text_cfg": {"width": 64, "heads": 2, "layers": 3, "context_length": 77, "vocab_size": 49408},
-}
 OPTIONS = {"image_size": 84, "dpam_layer": 3, "depth": 3, "sigma": 1.0}
 VARIANTS = ("tf", "ft", "clip")
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return clip.build(CONFIG, filled(clip.blank(CONFIG), seed=5), quick_gelu=True)
+    return small_clip(quick_gelu=True)
 
 
 def _detector(model: Any, variant: str, **options: Any) -> Mrad:

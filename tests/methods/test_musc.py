@@ -11,22 +11,18 @@ import torch.nn.functional as F
 from PIL import Image
 
 from bench.run.protocol import MethodRequest
-from methods.backbones import clip, dinov2
+from methods.backbones import dinov2
 from methods.base import Features, Prediction, joined
 from methods.fill import filled
 from methods.image_set import LoadedSet
 from methods.musc import MuSc
+from tests.methods.conftest import small_clip
 
-CONFIG = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 56, "patch_size": 14, "width": 64, "layers": 3, "head_width": 32},
-    "text_cfg": {"width": 32, "heads": 1, "layers": 1, "context_length": 77, "vocab_size": 49408},
-}
 OPTIONS: dict[str, Any] = {"image_size": 84, "layers": (1, 3), "degrees": (1, 3)}
 
 
 def _detector(**options: Any) -> MuSc:
-    model = clip.build(CONFIG, filled(clip.blank(CONFIG), seed=5), quick_gelu=False)
+    model = small_clip(embed_dim=32, text_cfg={"width": 32, "heads": 1, "layers": 1})
     return MuSc(model, **(OPTIONS | options)).eval()
 
 

@@ -1,18 +1,16 @@
 """Only image encoders run in lower precision: where the boundary lies, and that every method keeps it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.demo.untrained import write_untrained
-from bench.run.protocol import MethodRequest, setup
 from methods.base import Features, ImageSet, Prediction, ZeroShotDetector
 from methods.precision import PRECISIONS, lowered
 from methods.registry import card, keys
+from tests.methods.conftest import Mini
 
 CPU = torch.device("cpu")
 IMAGES = torch.rand(3, 3, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -110,13 +108,8 @@ MINI = [key for key in keys() if "mini" in card(key).presets]
 
 
 @pytest.mark.parametrize("key", MINI)
-def test_every_encoder_is_lowered_and_no_text(
-    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request = MethodRequest(key, "mini")
-    write_untrained(request, ["*"], tmp_path)
-    options, _, files = setup(request, "*")
-    model = request.detector.load({role: tmp_path / each.name for role, each in files.items()}, **options)
+def test_every_encoder_is_lowered_and_no_text(key: str, mini: Mini) -> None:
+    model = mini(key)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(5, 3, model.image_size, model.image_size, generator=generator)
     told: dict[bool, set[str]] = {False: set(), True: set()}

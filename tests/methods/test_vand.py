@@ -13,12 +13,8 @@ from methods.backbones import clip
 from methods.fill import filled
 from methods.prompts import SHORT_TEMPLATES
 from methods.vand import ENSEMBLE, Vand
+from tests.methods.conftest import small_clip
 
-CONFIG = {
-    "embed_dim": 48,
-    "vision_cfg": {"image_size": 56, "patch_size": 14, "width": 64, "layers": 3, "head_width": 32},
-    "text_cfg": {"width": 64, "heads": 2, "layers": 2, "context_length": 77, "vocab_size": 49408},
-}
 OPTIONS = {"image_size": 84, "layers": (1, 3)}
 SHAPES = {"fc.0.weight": (48, 64), "fc.0.bias": (48,), "fc.1.weight": (48, 64), "fc.1.bias": (48,)}
 
@@ -29,7 +25,7 @@ def _linear(seed: int) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def detector() -> Vand:
-    model = clip.build(CONFIG, filled(clip.blank(CONFIG), seed=5), quick_gelu=False)
+    model = small_clip(text_cfg={"layers": 2})
     return Vand(model, _linear(5), **OPTIONS)
 
 

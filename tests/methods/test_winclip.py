@@ -7,20 +7,13 @@ import torch.nn.functional as F
 from PIL import Image
 
 from methods import winclip
-from methods.backbones import clip
-from methods.fill import filled
 from methods.winclip import WinClip, fuse, windows
-
-CONFIG = {
-    "embed_dim": 48,
-    "vision_cfg": {"image_size": 80, "patch_size": 16, "width": 64, "layers": 3, "head_width": 32},
-    "text_cfg": {"width": 64, "heads": 2, "layers": 2, "context_length": 77, "vocab_size": 49408},
-}
+from tests.methods.conftest import small_clip
 
 
 @pytest.fixture(scope="module")
 def detector() -> WinClip:
-    model = clip.build(CONFIG, filled(clip.blank(CONFIG), seed=5), quick_gelu=False)
+    model = small_clip(vision_cfg={"image_size": 80, "patch_size": 16}, text_cfg={"layers": 2})
     return WinClip(model, image_size=80)
 
 
