@@ -1,5 +1,6 @@
 """The models that a worker keeps loaded: as many as fit, frozen weights that several have in common once."""
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -67,7 +68,10 @@ class Models:
         """Drop models that are not wanted unless all fit into so many bytes, of which 0 is none."""
         here = [each.spec for each in self._loaded if each.failure is None]
         if not memory or model_bytes([*wanted, *here]) > memory:
+            loaded = len(self._loaded)
             self._loaded = [each for each in self._loaded if each.failure is not None or each.spec in wanted]
+            if len(self._loaded) < loaded:
+                gc.collect()  # a model keeps its texts by its own methods: a cycle, which else would stay
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
 
