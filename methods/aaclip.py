@@ -25,7 +25,8 @@ from methods.clip_based import ClipBased
 from methods.fill import filled
 from methods.learned_tensors import Shapes, blank
 from methods.learning import Milestones, Recipe, Stage, focal_and_dice
-from methods.maps import similarity_logits, to_grid, upsample
+from methods.maps import probability_maps, similarity_logits, to_grid, upsample
+from methods.options import between, one_of
 from methods.prompts import PromptEnsemble, ensemble_texts
 from methods.torchvision_transforms import applies, colours, flipped, rotated, shifted
 from methods.weights import WeightFile
@@ -149,15 +150,13 @@ class AAClip(ClipBased):
         """
         super().__init__(model, learned, **options)
         depth = len(clip.vision_blocks(model))
-        within = {
-            "text_adapt_until": (0, len(model.transformer.resblocks)),
-            "image_adapt_until": (0, depth),
-            "surgery_until_layer": (1, depth + 1),
-            "blur_size": (1, 2 * min(self.grid) - 1),  # mirrored at the border
-        }
-        for name, (least, most) in within.items():
-            if not least <= self.options[name] <= most:
-                raise ValueError(f"{name} must lie between {least} and {most}, not {self.options[name]}")
+        between(
+            self.options,
+            text_adapt_until=(0, len(model.transformer.resblocks)),
+            image_adapt_until=(0, depth),
+            surgery_until_layer=(1, depth + 1),
+            blur_size=(1, 2 * min(self.grid) - 1),  # mirrored at the border
+        )
         self._texts = ensemble_texts(ENSEMBLE, self.encode_text, learned=self._text_adapters)
 
     # --- options and files --------------------------------------------------------------------------
@@ -166,8 +165,7 @@ class AAClip(ClipBased):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
-        if resolved["fusion"] not in ("mean", "peak"):
-            raise ValueError(f"fusion must be mean or peak, not {resolved['fusion']!r}")
+        one_of(resolved, fusion=("mean", "peak"))
         if resolved["blur_size"] % 2 == 0 or resolved["blur_sigma"] <= 0:
             raise ValueError("blur_size must be odd and blur_sigma above 0")
         if not resolved["layers"]:
@@ -234,10 +232,10 @@ class AAClip(ClipBased):
         cls, options: Mapping[str, Any], backbone: Mapping[str, Tensor], seed: int
     ) -> dict[str, Tensor]:
         """Return what training begins with: Xavier's uniform distribution."""
-        generator, shapes = torch.Generator().manual_seed(seed), cls.learned_shapes(options, backbone)
+        generator = torch.Generator().manual_seed(seed)
         return {
             name: nn.init.xavier_uniform_(torch.empty(shape), generator=generator)
-            for name, shape in shapes.items()
+            for name, shape in cls.learned_shapes(options, backbone).items()
         }
 
     # --- adapters -----------------------------------------------------------------------------------
@@ -376,8 +374,7 @@ class AAClip(ClipBased):
     def probabilities(self, patches: Sequence[Tensor], text: Tensor) -> Iterator[Tensor]:
         """Yield each layer's (normal, abnormal) probabilities (B, 2, S, S): softmax of enlarged logits."""
         for each in patches:
-            grid = to_grid(similarity_logits(each, text, _TEMPERATURE), self.grid)
-            yield upsample(grid, self.image_size, align_corners=True).softmax(dim=1)
+            yield probability_maps(similarity_logits(each, text, _TEMPERATURE), self.grid, self.image_size)
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms of the stage, scalars; the first stage needs the whole batch at once.

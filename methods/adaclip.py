@@ -18,9 +18,12 @@ from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import ClipBased
 from methods.kmeans import kmeans
+from methods.learned_prompts import overwrite
 from methods.learned_tensors import Shapes, blank, layer
-from methods.learning import Recipe, Stage, dice, focal
-from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
+from methods.learning import Recipe, Stage, dice, focal, summed
+from methods.maps import gaussian_smooth, probability_maps, similarity_logits
+from methods.options import between, one_of
+from methods.prediction import joined
 from methods.prompts import (
     ABNORMAL_STATES,
     NORMAL_STATES,
@@ -155,9 +158,9 @@ class AdaCLIP(ClipBased):
         Raises `ValueError` where options, CLIP and tensors do not fit.
         """
         super().__init__(model, learned, **options)
-        depth, patches = len(clip.vision_blocks(model)), self.grid[0] * self.grid[1]
-        if self.options["prompting_branch"] and not 1 <= self.options["prompting_depth"] <= depth:
-            raise ValueError(f"prompting_depth must lie between 1 and {depth}")
+        if self.options["prompting_branch"]:
+            between(self.options, prompting_depth=(1, len(clip.vision_blocks(model))))
+        patches = self.grid[0] * self.grid[1]
         if self.options["use_hsf"] and not 1 <= self.options["k_clusters"] <= patches:
             raise ValueError(f"k_clusters must lie between 1 and the {patches} patches of an image")
         self._texts = TextPairs(self._pair, self._text_prompts)
@@ -177,10 +180,9 @@ class AdaCLIP(ClipBased):
             raise ValueError("prompting_type is empty but prompting_branch is not; set both or neither")
         if "L" in branch and "S" not in kind:
             raise ValueError("text prompts are never dynamic alone; set prompting_branch=V")
-        if branch and not 1 <= resolved["prompting_length"] <= _MOST_WORDS:
-            raise ValueError(f"prompting_length must lie between 1 and {_MOST_WORDS}")
-        if resolved["dice"] not in ("row", "image"):
-            raise ValueError(f"dice must be row or image, not {resolved['dice']!r}")
+        if branch:
+            between(resolved, prompting_length=(1, _MOST_WORDS))
+        one_of(resolved, dice=("row", "image"))
         return resolved
 
     @classmethod
@@ -244,16 +246,16 @@ class AdaCLIP(ClipBased):
         generator, tokens = f"dynamic_{tower}_prompt_generator.head", range(self.options["prompting_length"])
         return torch.stack([self._linear(f"{generator}.{token}", unprompted) for token in tokens], dim=1)
 
-    def _prompt(self, tower: str, block: int, dynamic: Tensor | None, like: Tensor) -> Tensor:
-        # For every row of `like`; `dynamic` (n, L, W) is repeated where there are several rows to an image.
+    def _prompt(self, tower: str, block: int, dynamic: Tensor | None, rows: int) -> Tensor:
+        # `dynamic` (n, L, W) is repeated where there are several rows to an image.
         parts = []
         if "S" in self.options["prompting_type"]:
             static = self.get_parameter(f"clip_model.{tower}_prompter.static_prompts.{block}")
-            parts.append(static.expand(len(like), -1, -1))
+            parts.append(static.expand(rows, -1, -1))
         if dynamic is not None:
-            parts.append(dynamic.repeat_interleave(len(like) // len(dynamic), dim=0))
+            parts.append(dynamic.repeat_interleave(rows // len(dynamic), dim=0))
         # Through float16 as in the official code, for each row apart: so do the gradients.
-        return torch.stack(parts).sum(dim=0).half().to(like.dtype)
+        return torch.stack(parts).sum(dim=0).half()
 
     def text_features(self, names: Sequence[str], unprompted: Tensor | None) -> Tensor:
         """Return unit-length text features (B, 2, E), normal then abnormal, of the images' objects.
@@ -273,17 +275,12 @@ class AdaCLIP(ClipBased):
         return self._encode_texts([name], None)[0]
 
     def _encode_texts(self, names: Sequence[str], dynamic: Tensor | None) -> Tensor:
-        depth, length = self.options["prompting_depth"], self.options["prompting_length"]
-
-        def overwrite(index: int, hidden: Tensor) -> Tensor:
-            # A prompt for block 0 is among the learned tensors, but nothing is overwritten there.
-            if "L" not in self.options["prompting_branch"] or not 1 <= index < depth:
-                return hidden
-            prompt = self._prompt("text", index, dynamic, hidden)
-            return torch.cat([hidden[:, :1], prompt, hidden[:, 1 + length :]], dim=1)
-
         tokens = torch.cat([sentence_tokens(name) for name in names]).to(self.positions.device)
-        encoded = clip.text_pass(self.model, clip.trimmed(tokens, at_least=1 + length), before=overwrite)
+        tokens = clip.trimmed(tokens, at_least=1 + self.options["prompting_length"])
+        # A prompt for block 0 is among the learned tensors, but nothing is overwritten there.
+        prompted = range(1, self.options["prompting_depth"] if "L" in self.options["prompting_branch"] else 1)
+        deep = [self._prompt("text", block, dynamic, len(tokens)) for block in prompted]
+        encoded = clip.text_pass(self.model, tokens, before=overwrite(deep))
         counts = [len(state) for state in ENSEMBLE.sentences("object")] * len(names)
         means = [mean_feature(state, normalise_each=True) for state in encoded.split(counts)]
         return torch.stack(means).unflatten(0, (len(names), 2))
@@ -316,7 +313,8 @@ class AdaCLIP(ClipBased):
         def append(index: int, hidden: Tensor) -> Tensor:
             if "V" not in self.options["prompting_branch"] or index >= self.options["prompting_depth"]:
                 return hidden
-            return torch.cat([hidden[:, :own], self._prompt("visual", index, dynamic, hidden)], dim=1)
+            prompt = self._prompt("visual", index, dynamic, len(hidden)).to(hidden.dtype)
+            return torch.cat([hidden[:, :own], prompt], dim=1)
 
         with self.encoding(images):
             hidden = clip.embed_image(self.model, images, self.positions)
@@ -356,24 +354,22 @@ class AdaCLIP(ClipBased):
 
     def raw_maps(self, logits: Tensor) -> Tensor:
         """Return (normal, abnormal) maps (B, 2, S, S), not smoothed, of patch logits (B, N, 2)."""
-        return upsample(to_grid(logits, self.grid), self.image_size, align_corners=True).softmax(dim=1)
+        return probability_maps(logits, self.grid, self.image_size)
 
     def score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         """Score encoded images; the map plays no part in the image score."""
-        step, scores, maps = _at_once(features["images"]), [], []
+        step, parts = _at_once(features["images"]), []
         for start in range(0, len(prompts), step):
             part = {name: tensor[start : start + step] for name, tensor in features.items()}
-            answer = self._score(part, prompts[start : start + step])
-            scores.append(answer[0])
-            maps.append(answer[1])
-        return Prediction(torch.cat(scores), torch.cat(maps))
+            parts.append(self._score(part, prompts[start : start + step]))
+        return joined(parts)
 
-    def _score(self, features: Features, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _score(self, features: Features, prompts: Sequence[str]) -> Prediction:
         parts = self.parts(features, prompts)
         semantic = self.fuse(parts) if self.options["use_hsf"] else None
         scores = self.image_logits(parts, semantic).softmax(dim=-1)[:, 1]
         maps = self.raw_maps(parts.logits.mean(dim=1))[:, 1]
-        return scores, gaussian_smooth(maps, self.options["sigma"])
+        return Prediction(scores, gaussian_smooth(maps, self.options["sigma"]))
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars."""
@@ -387,9 +383,9 @@ class AdaCLIP(ClipBased):
         target = masks.flatten(0, last)
         return {
             "image": focal(self.image_logits(parts, semantic).softmax(dim=-1), batch.labels),
-            "focal": torch.stack([focal(each, masks) for each in layers]).sum(),
-            "dice_abnormal": torch.stack([dice(each, target) for each in abnormal]).sum(),
-            "dice_normal": torch.stack([dice(each, 1 - target) for each in normal]).sum(),
+            "focal": summed(focal, layers, masks),
+            "dice_abnormal": summed(dice, abnormal, target),
+            "dice_normal": summed(dice, normal, 1 - target),
         }
 
 

@@ -19,7 +19,7 @@ from methods.backbones import clip, dinov2
 from methods.backbones.blocks import attend, heads, join, residual, two_paths
 from methods.backbones.vit import VisionTransformer
 from methods.base import Features, Prediction, Preset, TrainingBatch
-from methods.learning import Recipe, Stage, dice, focal
+from methods.learning import Recipe, Stage, dice, focal, summed
 from methods.maps import enlarge, gaussian_smooth, similarity_logits
 from methods.object_agnostic import PromptPair
 from methods.weights import WeightFile, WeightsError
@@ -269,8 +269,8 @@ class Crane(PromptPair):
         # The authors collect "four layers" without copying them, and get the last one four times.
         times = 1 if self.options["dattn"] else 4
         return {
-            "focal": times * torch.stack([focal(each, masks) for each in maps]).sum(),
-            "dice": times * torch.stack([dice(each[:, 1], masks) for each in maps]).sum(),
+            "focal": times * summed(focal, maps, masks),
+            "dice": times * summed(dice, [each[:, 1] for each in maps], masks),
             "image": F.cross_entropy(image, batch.labels.long()),
         }
 

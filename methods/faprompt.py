@@ -19,6 +19,7 @@ from methods.learned_tensors import Shapes
 from methods.learning import Recipe, Stage, focal_and_dice
 from methods.maps import enlarge, gaussian_smooth, similarity_logits
 from methods.object_agnostic import ObjectAgnostic
+from methods.options import one_of
 
 
 class _Passes(NamedTuple):
@@ -122,8 +123,7 @@ class FAPrompt(ObjectAgnostic):
         resolved = super().resolve(options)
         if resolved["n_ctx_pos"] + resolved["n_ctx_neg"] > MOST_WORDS:
             raise ValueError(f"n_ctx_pos and n_ctx_neg together must be at most {MOST_WORDS}")
-        if resolved["prior"] not in ("first", "top"):
-            raise ValueError(f"prior must be first or top, not {resolved['prior']!r}")
+        one_of(resolved, prior=("first", "top"))
         return resolved
 
     # --- compound abnormality prompts ---------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Training: recipes and the losses that several papers share, each exactly once."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol
@@ -173,6 +173,11 @@ def dice(probabilities: Tensor, masks: Tensor) -> Tensor:
     return 1 - (overlap / (values.sum(dim=1) + target.sum(dim=1) + 1)).mean()
 
 
+def summed(loss: Callable[[Tensor, Tensor], Tensor], layers: Iterable[Tensor], masks: Tensor) -> Tensor:
+    """Return a loss of each layer's maps against the same masks, summed over the layers."""
+    return torch.stack([loss(each, masks) for each in layers]).sum()
+
+
 def focal_and_dice(layers: Sequence[Tensor], masks: Tensor) -> dict[str, Tensor]:
     """Return the loss terms that AnomalyCLIP and its followers compare maps with masks by.
 
@@ -180,9 +185,8 @@ def focal_and_dice(layers: Sequence[Tensor], masks: Tensor) -> dict[str, Tensor]
     is summed over the layers.
     """
     masks = masks.float()
-    terms = {
-        "focal": [focal(each, masks) for each in layers],
-        "dice_abnormal": [dice(each[:, 1], masks) for each in layers],
-        "dice_normal": [dice(each[:, 0], 1 - masks) for each in layers],
+    return {
+        "focal": summed(focal, layers, masks),
+        "dice_abnormal": summed(dice, [each[:, 1] for each in layers], masks),
+        "dice_normal": summed(dice, [each[:, 0] for each in layers], 1 - masks),
     }
-    return {name: torch.stack(values).sum() for name, values in terms.items()}

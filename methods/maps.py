@@ -37,6 +37,11 @@ def upsample(maps: Tensor, size: int | tuple[int, int], *, align_corners: bool) 
     return F.interpolate(maps, size=target, mode="bilinear", align_corners=align_corners)
 
 
+def probability_maps(logits: Tensor, grid: tuple[int, int], size: int) -> Tensor:
+    """Return (normal, abnormal) maps (B, 2, size, size): the softmax of enlarged patch logits (B, N, 2)."""
+    return upsample(to_grid(logits, grid), size, align_corners=True).softmax(dim=1)
+
+
 def enlarge(values: Tensor, grid: tuple[int, int], size: int, *, mode: str = "bilinear") -> Tensor:
     """Enlarge row-major patch values (B, K, N, C) of K maps to (B, K, C, size, size); no corners aligned."""
     large = F.interpolate(to_grid(values.flatten(0, 1), grid), size=(size, size), mode=mode)

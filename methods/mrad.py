@@ -24,6 +24,7 @@ from methods.clip_based import ClipBased
 from methods.learned_tensors import Shapes, as_torch_draws, blank, layer, normal
 from methods.learning import Cosine, Recipe, Stage, focal_and_dice
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
+from methods.options import between, one_of
 from methods.weights import WeightFile
 
 TOP = 0.01  # share of the map's pixels, the largest ones, that enter the image score
@@ -105,9 +106,7 @@ class Mrad(ClipBased):
         """Take a CLIP built with QuickGELU, and what is learned and a bank (or none) by their names."""
         bank = {name: each for name, each in learned.items() if name.startswith(memory_bank.PREFIX)}
         super().__init__(model, {name: each for name, each in learned.items() if name not in bank}, **options)
-        most = len(clip.vision_blocks(model)) + 1
-        if not 1 <= self.options["dpam_layer"] <= most:
-            raise ValueError(f"dpam_layer must lie between 1 and {most}, not {self.options['dpam_layer']}")
+        between(self.options, dpam_layer=(1, len(clip.vision_blocks(model)) + 1))
         self.bank = memory_bank.MemoryBank(self.widths(model.state_dict()))
         self.keep(bank)
         ids = clip.trimmed(prompts.tokens(self.options["n_ctx"]), at_least=1 + self.options["t_n_ctx"])
@@ -117,8 +116,7 @@ class Mrad(ClipBased):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
-        if resolved["variant"] not in ("tf", "ft", "clip"):
-            raise ValueError(f"variant must be tf, ft or clip, not {resolved['variant']!r}")
+        one_of(resolved, variant=("tf", "ft", "clip"))
         prompts.check_sizes(resolved, {"depth": 1})
         return resolved
 

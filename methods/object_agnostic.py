@@ -15,6 +15,7 @@ from methods.backbones.blocks import two_paths
 from methods.base import Features
 from methods.clip_based import ClipBased
 from methods.learned_tensors import Shapes, blank, normal
+from methods.options import between
 from methods.prompts import TextPairs
 
 
@@ -52,9 +53,7 @@ class ObjectAgnostic(ClipBased):
         """
         super().__init__(model, learned, **options)
         name, none = self.dual
-        most = len(clip.vision_blocks(model)) + none
-        if not none <= self.options[name] <= most:
-            raise ValueError(f"{name} must lie between {none} and {most}, not {self.options[name]}")
+        between(self.options, **{name: (none, len(clip.vision_blocks(model)) + none)})
         width, joint = model.text_projection.shape
         if self.words_take_features and joint != width:
             raise ValueError(

@@ -16,9 +16,16 @@ from methods.backbones import tips_weights
 from methods.backbones.tips import MAX_TOKENS, PATCH, TipsText, TipsTokenizer, TipsVision
 from methods.base import Features, Prediction, TrainingBatch, ZeroShotDetector
 from methods.fill import fill
-from methods.learning import Recipe, Stage, focal_and_dice, state_of
+from methods.learning import Recipe, Stage, focal_and_dice
 from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
-from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, SHORT_TEMPLATES, PromptEnsemble, mean_feature
+from methods.prompts import (
+    ABNORMAL_STATES,
+    NORMAL_STATES,
+    SHORT_TEMPLATES,
+    PromptEnsemble,
+    TextPairs,
+    mean_feature,
+)
 from methods.weights import WeightFile
 
 # --- sentences, learned rows, and their files --------------------------------------------------------
@@ -238,8 +245,10 @@ class Tipsomaly(ZeroShotDetector):
             raise ValueError(f"the learned prompts must be two of shape {wanted[0]}; these are {found}")
         rows = [each.detach().clone().float() for each in learned] if learns else []
         self.learnable_prompts = nn.ParameterList(rows)
-        self._fixed: dict[tuple[str, torch.device], Tensor] = {}
-        self._learned: tuple[object, Tensor] | None = None
+        self._fixed = TextPairs(self._text_pair)
+        self._learned = TextPairs(
+            lambda name: self._text_pair(name, self.learnable_prompts), lambda: self.learnable_prompts
+        )
 
     # Options and files
 
@@ -325,28 +334,16 @@ class Tipsomaly(ZeroShotDetector):
 
     def fixed_features(self, names: Sequence[str]) -> Tensor:
         """Return the (normal, abnormal) features (B, 2, D) of the fixed sentences about each object."""
-        device = self.text.temperature.device
-        for name in set(names):
-            if (name, device) not in self._fixed:
-                with torch.no_grad():
-                    self._fixed[name, device] = self._text_pair(name)
-        return torch.stack([self._fixed[name, device] for name in names])
+        return self._fixed(names, self.text.temperature)
 
     def learned_features(self) -> Tensor:
         """Return the (normal, abnormal) features (2, D) of the learned prompts; the same for every object.
 
         Computed once, and anew whenever the prompts have changed or gradients are asked for.
         """
-        prompts = list(self.learnable_prompts)
-        if torch.is_grad_enabled() and any(rows.requires_grad for rows in prompts):
-            return self._text_pair("object", prompts)
-        state = state_of(prompts)
-        if self._learned is None or self._learned[0] != state:
-            with torch.inference_mode(False), torch.no_grad():
-                self._learned = state, self._text_pair("object", prompts)
-        return self._learned[1]
+        return self._learned(["object"], self.text.temperature)[0]
 
-    def _text_pair(self, name: str, prompts: Sequence[Tensor] = ()) -> Tensor:
+    def _text_pair(self, name: str, prompts: nn.ParameterList | None = None) -> Tensor:
         spoken = name.replace("_", " ").replace("-", " ")
         if not spoken.strip():
             raise ValueError("an object needs a name to be put into the prompts; this one is empty")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from methods import maps
 from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import ClipBased
-from methods.learning import Recipe, Stage, dice, focal
+from methods.learning import Recipe, Stage, dice, focal, summed
 from methods.prompts import ABNORMAL_STATES, NORMAL_STATES, PromptEnsemble, ensemble_texts
 from methods.weights import WeightFile
 
@@ -164,14 +164,13 @@ class Vand(ClipBased):
     def probabilities(self, features: Features, text: Tensor) -> Iterator[Tensor]:
         """Yield each level's (normal, abnormal) probabilities (B, 2, S, S): softmax of enlarged logits."""
         for logits in self.patch_logits(features, text):
-            grid = maps.to_grid(logits, self.grid)
-            yield maps.upsample(grid, self.image_size, align_corners=True).softmax(dim=1)
+            yield maps.probability_maps(logits, self.grid, self.image_size)
 
     def loss(self, features: Features, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms, scalars; labels are not used."""
         text, masks = self.text_features(batch.prompts, features["image"]), batch.masks
         levels = list(self.probabilities(features, text))
         return {
-            "focal": torch.stack([focal(level, masks) for level in levels]).sum(),
-            "dice": torch.stack([dice(level[:, 1], masks) for level in levels]).sum(),
+            "focal": summed(focal, levels, masks),
+            "dice": summed(dice, [level[:, 1] for level in levels], masks),
         }

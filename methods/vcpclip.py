@@ -22,8 +22,8 @@ from methods.backbones.blocks import run_blocks
 from methods.base import Features, Prediction, TrainingBatch
 from methods.clip_based import ClipBased
 from methods.learned_tensors import Shapes, as_torch_draws, layer
-from methods.learning import Recipe, Stage, dice, focal
-from methods.maps import gaussian_smooth, similarity_logits, to_grid, upsample
+from methods.learning import Recipe, Stage, dice, focal, summed
+from methods.maps import gaussian_smooth, probability_maps, similarity_logits
 from methods.weights import WeightFile
 
 SENTENCES = ("a photo of a good", "a photo of a damaged")  # and then the image's own words
@@ -259,13 +259,11 @@ class VcpClip(ClipBased):
 
     def probabilities(self, features: Features, text: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each level's (normal, abnormal) maps (B, 2, S, S) by branch: softmax of enlarged logits."""
-
-        def enlarged(logits: Tensor) -> Tensor:
-            grid = to_grid(logits, self.grid)
-            return upsample(grid, self.image_size, align_corners=True).softmax(dim=1)
-
         for linear, adapted in self.patch_logits(features, text):
-            yield enlarged(linear), enlarged(adapted)
+            yield (
+                probability_maps(linear, self.grid, self.image_size),
+                probability_maps(adapted, self.grid, self.image_size),
+            )
 
     def branch_maps(self, features: Features, text: Tensor) -> tuple[Tensor, Tensor]:
         """Return each branch's mean abnormal probability over the levels, (B, S, S), unsmoothed."""
@@ -292,6 +290,6 @@ class VcpClip(ClipBased):
         text = self.text_features(features["image"], dropout=self.options["dropout"])
         maps = [each for level in self.probabilities(features, text) for each in level]
         return {
-            "focal": torch.stack([focal(each, batch.masks) for each in maps]).sum(),
-            "dice": torch.stack([dice(each[:, 1], batch.masks) for each in maps]).sum(),
+            "focal": summed(focal, maps, batch.masks),
+            "dice": summed(dice, [each[:, 1] for each in maps], batch.masks),
         }

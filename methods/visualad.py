@@ -25,8 +25,9 @@ from methods.base import Features, Prediction, Preset, TrainingBatch
 from methods.clip_based import ClipBased
 from methods.fill import filled
 from methods.learned_tensors import Shapes, blank, named
-from methods.learning import Cosine, Recipe, Stage, dice, focal
+from methods.learning import Cosine, Recipe, Stage, dice, focal, summed
 from methods.maps import gaussian_smooth, upsample
+from methods.options import one_of
 from methods.pictures import NetworkInput
 from methods.weights import WeightFile
 
@@ -161,13 +162,13 @@ class VisualAD(ClipBased):
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options with their values; raises `ValueError` for a value that cannot be."""
         resolved = super().resolve(options)
+        one_of(resolved, norm=("pretrained", "trained"))
         layers, anchors, share = (resolved[name] for name in ("layers", "num_anchors", "top_share"))
         for name, fits, what in (
             ("layers", 0 < len(set(layers)) == len(layers), "one or more blocks, each once"),
             ("num_anchors", anchors >= 1, "at least 1"),
             ("most_patches", resolved["most_patches"] >= 1, "at least 1"),
             ("top_share", 0 < share <= 1, "above 0 and at most 1"),
-            ("norm", resolved["norm"] in ("pretrained", "trained"), "pretrained or trained"),
             ("dropout", 0 <= resolved["dropout"] < 1, "at least 0 and below 1"),
         ):
             if not fits:
@@ -308,8 +309,8 @@ class VisualAD(ClipBased):
         image = F.binary_cross_entropy_with_logits(self.image_scores(maps.sum(dim=1)), batch.labels.float())
         of_last = F.cosine_similarity(seen.adapted[:, -1, 0], seen.adapted[:, -1, 1], dim=-1)
         return {
-            "focal": torch.stack([focal(each, masks) for each in both.unbind(1)]).sum(),
-            "dice": torch.stack([dice(each, masks) for each in abnormal.unbind(1)]).sum(),
+            "focal": summed(focal, both.unbind(1), masks),
+            "dice": summed(dice, abnormal.unbind(1), masks),
             "image": image,
             "relation": (of_last + 0.5).clamp(min=0).mean(),
         }
