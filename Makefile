@@ -1,13 +1,15 @@
 # make demo   set up, run everything offline on generated data; tables and a page to look at
-# make test   set up, check formatting, lint and types, run the tests
+# make test   set up, check formatting, lint and types, run the tests but the slow ones
+# make slow   set up, run the slow tests
 # VENV=DIR    keep the environment elsewhere; PYTHON=python3.12 to choose the interpreter
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CORES := -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: demo test parity format clean help
+.PHONY: demo test slow parity format clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -28,7 +30,10 @@ test: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" $(CORES)
+
+slow: $(READY)
+	@$(BIN)/python -m pytest -m slow $(CORES)
 
 parity: $(READY)
 	@$(BIN)/python -m pytest tests/parity

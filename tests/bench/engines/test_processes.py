@@ -89,7 +89,6 @@ def test_a_cell_that_fails_is_recorded_with_its_trace(
     assert 'raise RuntimeError("in trouble")' in json.loads(path.read_text())["trace"]
 
 
-@pytest.mark.slow
 def test_a_class_that_ends_its_worker_once_is_done_and_twice_is_recorded(
     plan_for: Any, fragile: Path, tmp_path: Path
 ) -> None:
@@ -138,7 +137,6 @@ def _children(pid: int) -> set[int]:
     return {int(word) for word in found.read_text().split()} if found.exists() else set()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds worker processes in /proc")
 def test_a_driver_killed_leaves_no_worker_and_loses_nothing(
     fragile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -64,7 +64,6 @@ def start(folder: Path, heading: str, port: str = "6379", **variables: str) -> "
     )
 
 
-@pytest.mark.slow
 def test_tasks_of_an_array_share_a_results_folder(folder: Path) -> None:
     tasks = [
         start(folder, "--array", SLURM_ARRAY_TASK_ID=str(task), SLURM_ARRAY_TASK_COUNT="2") for task in (1, 2)
