@@ -22,6 +22,14 @@ def unknown(what: str, word: str, known: Iterable[str]) -> BenchError:
     return BenchError(f"no {what} {word!r}; {hint}")
 
 
+def refuse_unknown(what: str, words: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `unknown` for the first of the words that is not known."""
+    names = {*known}
+    for word in words:
+        if word not in names:
+            raise unknown(what, word, names)
+
+
 def printable(value: Any) -> Any:
     """Return JSON-like data with what its texts must not do to a terminal or a table's lines escaped.
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from bench.errors import BenchError
+from bench.results import grouped
 from bench.run.library import Library
 from bench.run.machine import ahead, batches, choose_device, on_device
 from bench.run.protocol import MethodRequest, parse_methods, setup
@@ -34,7 +35,9 @@ from methods.source import Source
 
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a PIL image or an array; `as_rgb` says how each is read."""
+_Item = tuple[Picture, str]
 _Ready = tuple[Picture, str, Tensor]
+_Read = tuple[Picture, str, Tensor | Exception]
 
 
 def as_rgb(picture: Picture) -> Image.Image:
@@ -173,7 +176,7 @@ class LoadedMethod:
 
     def stream(
         self,
-        pictures: Iterable[tuple[Picture, str]],
+        pictures: Iterable[_Item],
         batch_size: int = 8,
         failed: Callable[[Picture, Exception], None] = _raise,
     ) -> Iterator[Answer]:
@@ -183,7 +186,13 @@ class LoadedMethod:
         and left out. A transductive method judges all pictures of one name together: they are collected
         first, and come in the order of the names. It raises `ValueError` for fewer than it needs.
         """
-        for batch in self._sets(pictures) if self.transductive else self._batches(pictures, batch_size):
+        sets: Iterable[list[_Read]]
+        if self.transductive:
+            named = grouped(pictures, lambda item: item[1])
+            sets = ([self._read(item) for item in items] for items in named.values())
+        else:
+            sets = batches(ahead(pictures, self._read, 1, batch_size), batch_size)
+        for batch in sets:
             ready: list[_Ready] = []
             for picture, name, tensor in batch:
                 if isinstance(tensor, Exception):
@@ -193,26 +202,12 @@ class LoadedMethod:
             if ready:
                 yield from self._answers(ready, failed)
 
-    def _read(self, item: tuple[Picture, str]) -> tuple[Picture, str, Tensor | Exception]:
+    def _read(self, item: _Item) -> _Read:
         picture, name = item
         try:
             return picture, name, input_of(self.model).resize(as_rgb(picture))
         except Exception as error:  # also what a decoder stumbles over, and pictures too large for the memory
             return picture, name, error
-
-    def _batches(
-        self, pictures: Iterable[tuple[Picture, str]], size: int
-    ) -> Iterator[list[tuple[Picture, str, Tensor | Exception]]]:
-        yield from batches(ahead(pictures, self._read, 1, size), size)
-
-    def _sets(
-        self, pictures: Iterable[tuple[Picture, str]]
-    ) -> Iterator[list[tuple[Picture, str, Tensor | Exception]]]:
-        by_name: dict[str, list[tuple[Picture, str]]] = {}
-        for picture, name in pictures:
-            by_name.setdefault(name, []).append((picture, name))
-        for items in by_name.values():
-            yield [self._read(item) for item in items]
 
     def _answers(
         self, ready: Sequence[_Ready], failed: Callable[[Picture, Exception], None]

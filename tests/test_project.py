@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.cli import _parser
+from bench.cli import parser_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -64,4 +64,4 @@ def test_every_command_shown_parses(name: str) -> None:
     assert len(commands) >= {"README.md": 8, "CONTRIBUTING.md": 3}.get(name, 0)
     for command in commands:
         words = shlex.split(command)
-        assert _parser(words[0]).parse_args(words).verb == words[0]
+        assert parser_of(words[0]).parse_args(words).verb == words[0]

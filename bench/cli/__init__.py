@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import BenchError, printable, unknown
+from bench.errors import BenchError, printable, refuse_unknown
 from methods import registry
 
 VERBS = {
@@ -33,6 +33,8 @@ VERBS = {
 }
 """Verb -> what it does; the modules are imported only when used, because most need torch."""
 
+_MODULES = {"try": "trial", "list": "listing"}
+"""Of verbs that cannot or should not be module names."""
 _EPILOG = """\
 typical use:
   python run_bench.py demo                                   everything, offline, on generated data
@@ -50,12 +52,8 @@ folders (flag, or environment variable, or default):
 exit codes: 0 all that was asked for is there; 1 something failed or was refused; 2 wrong request."""
 
 
-def _module(verb: str) -> str:
-    # `try` and `list` cannot or should not be module names.
-    return {"try": "trial", "list": "listing"}.get(verb, verb)
-
-
-def _parser(verb: str | None) -> argparse.ArgumentParser:
+def parser_of(verb: str | None) -> argparse.ArgumentParser:
+    """Return the parser of the command line, with the arguments of one verb; None: of none."""
     parser = argparse.ArgumentParser(
         prog="run_bench.py",
         description="Measure zero-shot anomaly detection on many datasets, and print the paper's table.",
@@ -68,12 +66,13 @@ def _parser(verb: str | None) -> argparse.ArgumentParser:
         if name != verb:
             verbs.add_parser(name, help=help_line, add_help=False)
             continue
-        module = importlib.import_module(f"bench.cli.{_module(name)}")
+        module = importlib.import_module(f"bench.cli.{_MODULES.get(name, name)}")
+        description, _, examples = str(module.__doc__).partition("\n\nexamples:\n")
         sub = verbs.add_parser(
             name,
             help=help_line,
-            description=module.__doc__,
-            epilog=f"examples:\n{module.EXAMPLES}",
+            description=description,
+            epilog=f"examples:\n{examples.rstrip()}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
@@ -89,10 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = next((word for word in words if not word.startswith("-")), None)
     try:
         _refuse_other_datasets_package()
-        if verb is not None and verb not in VERBS:
-            raise unknown("verb", verb, VERBS)
+        refuse_unknown("verb", [] if verb is None else [verb], VERBS)
         _quiet()
-        parsed = _parser(verb).parse_args(words)
+        parsed = parser_of(verb).parse_args(words)
         registry.use_folders(getattr(parsed, "methods_path", None))
         return int(parsed.main(parsed))
     except KeyboardInterrupt:

@@ -1,4 +1,11 @@
-"""Look a dataset over: counts against the catalog, broken files, sizes, duplicates, overlaps."""
+"""Look a dataset over: counts against the catalog, broken files, sizes, duplicates, overlaps.
+
+examples:
+  run_bench.py check --datasets all
+  run_bench.py check --datasets mvtec --quick
+  run_bench.py check --datasets brainmri br35h          also: images they share
+  run_bench.py check --datasets path/to/my/folder
+"""
 
 import argparse
 from functools import partial
@@ -10,12 +17,6 @@ from bench.store.digests import DigestCache
 from datasets.catalog import related
 from datasets.check import check
 from datasets.overlap import overlaps
-
-EXAMPLES = """\
-  run_bench.py check --datasets all
-  run_bench.py check --datasets mvtec --quick
-  run_bench.py check --datasets brainmri br35h          also: images they share
-  run_bench.py check --datasets path/to/my/folder"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

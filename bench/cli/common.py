@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
+from bench.results import read
 from bench.run.precision import WORDS
 from bench.run.protocol import MethodRequest, expand_datasets, parse_methods
-from bench.store.cells import CellStore
+from bench.store.cells import Cell, CellStore
 from datasets.catalog import CATALOG, GROUPS, NAME_SETS, ClashError, find
 from datasets.meta import open_dataset, own_key
 from datasets.samples import Folder
@@ -145,14 +146,22 @@ def add_selection(
     )
 
 
-def selection_of(parsed: argparse.Namespace, cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what `add_selection` asks for, as the functions that choose among the `cells` take it."""
-    return {
+def open_selection(
+    parsed: argparse.Namespace, *, scores: bool = True
+) -> tuple[CellStore, list[Cell], dict[str, Any]]:
+    """Return the store of `--results`, its cells, and which of them `add_selection` asks for.
+
+    The last is in the words of the functions that choose among cells. `scores` as in `bench.results.read`.
+    """
+    store = cell_store(parsed.results)
+    cells = read(store, scores=scores)
+    wanted = {
         "methods": parsed.methods,
         "datasets": cell_dataset_keys(parsed.datasets, cells),
         "where": parse_pairs(parsed.where, "--where"),
         "latest": parsed.latest,
     }
+    return store, cells, wanted
 
 
 def dataset_keys(words: Sequence[str]) -> list[str]:

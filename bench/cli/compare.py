@@ -1,27 +1,27 @@
 """Compare methods image by image: differences of their metrics with 95% intervals and p-values, or their
-average ranks over datasets. docs/studies.md says what is resampled, tested and corrected."""
+average ranks over datasets. docs/studies.md says what is resampled, tested and corrected.
 
-import argparse
-from pathlib import Path
-
-from bench.cli.common import add_roots, add_selection, cell_store, selection_of
-from bench.cli.tables import add_format, print_or_write
-from bench.errors import BenchError
-from bench.results import read
-from bench.show.figures.critical import draw
-from bench.show.images import Images
-from bench.study.bootstrap import METRICS
-from bench.study.compare import CORRECTIONS, compare
-from bench.study.ranks import ranks
-
-EXAMPLES = """\
+examples:
   run_bench.py compare --methods tipsomaly winclip --datasets industrial
   run_bench.py compare --methods tipsomaly vand winclip                      all pairs, Holm
   run_bench.py compare --methods vand winclip --against tipsomaly --metrics image_auroc
   run_bench.py compare --methods tipsomaly tipsomaly:no-local-evidence --out table.tex     or .csv
   run_bench.py compare --methods tipsomaly vand --datasets mvtec visa --where source=btad
   run_bench.py compare --methods tipsomaly winclip --metrics pixel_auroc pixel_aupro_exact
-  run_bench.py compare --methods tipsomaly vand winclip --ranks --metrics pixel_aupro --figure cd"""
+  run_bench.py compare --methods tipsomaly vand winclip --ranks --metrics pixel_aupro --figure cd
+"""
+
+import argparse
+from pathlib import Path
+
+from bench.cli.common import add_roots, add_selection, open_selection
+from bench.cli.tables import add_format, print_or_write
+from bench.errors import BenchError
+from bench.show.figures.critical import draw
+from bench.show.images import Images
+from bench.study.bootstrap import METRICS
+from bench.study.compare import CORRECTIONS, compare
+from bench.study.ranks import ranks
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,9 +67,8 @@ def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     if parsed.figure and not parsed.ranks:
         raise BenchError("--figure goes with --ranks")
-    store = cell_store(parsed.results)
-    cells = read(store)
-    wanted = selection_of(parsed, cells) | {"against": parsed.against, "metrics": parsed.metrics}
+    store, cells, wanted = open_selection(parsed)
+    wanted |= {"against": parsed.against, "metrics": parsed.metrics}
     if parsed.ranks:
         found = ranks(cells, **wanted)
         table = found.table

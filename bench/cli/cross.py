@@ -1,4 +1,11 @@
-"""Train on each source, test on every target, and print the source x target matrix."""
+"""Train on each source, test on every target, and print the source x target matrix.
+
+examples:
+  run_bench.py cross --methods tipsomaly --sources mvtec visa btad --targets industrial
+  run_bench.py cross --methods tipsomaly vand --sources mvtec visa --targets all --seeds 3
+  run_bench.py cross --methods tipsomaly --sources mvtec visa --targets all --device cuda:0,cuda:1
+  run_bench.py cross --methods anomalyclip --sources mpdd --targets medical --dry-run
+"""
 
 import argparse
 
@@ -22,12 +29,6 @@ from bench.show import build, write_tables
 from bench.store.digests import DigestCache
 from bench.study.cross import plan_cross
 from datasets.meta import open_dataset
-
-EXAMPLES = """\
-  run_bench.py cross --methods tipsomaly --sources mvtec visa btad --targets industrial
-  run_bench.py cross --methods tipsomaly vand --sources mvtec visa --targets all --seeds 3
-  run_bench.py cross --methods tipsomaly --sources mvtec visa --targets all --device cuda:0,cuda:1
-  run_bench.py cross --methods anomalyclip --sources mpdd --targets medical --dry-run"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,9 @@
-"""Everything at once, offline: generated datasets, small models, all methods; tables, pictures, the page."""
+"""Everything at once, offline: generated datasets, small models, all methods; tables, pictures, the page.
+
+examples:
+  run_bench.py demo
+  run_bench.py demo --root /tmp/demo
+"""
 
 import argparse
 from pathlib import Path
@@ -12,10 +17,6 @@ from bench.results import read
 from bench.run.plan import summary
 from bench.show import select, write_tables
 from bench.store.digests import DigestCache
-
-EXAMPLES = """\
-  run_bench.py demo
-  run_bench.py demo --root /tmp/demo"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

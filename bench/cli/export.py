@@ -1,19 +1,19 @@
-"""Send finished cells to an experiment tracker: a run for each method's column, with settings and numbers."""
+"""Send finished cells to an experiment tracker: a run for each method's column, with settings and numbers.
+
+examples:
+  run_bench.py export wandb --project zsad
+  run_bench.py export wandb --offline --to exported     then: wandb sync exported/wandb/offline-run-*
+  run_bench.py export mlflow --to sqlite:///mlflow.db   then: mlflow ui --backend-store-uri sqlite:///mlflow.db
+  run_bench.py export mlflow --to http://localhost:5000 --methods tipsomaly --datasets mvtec
+"""
 
 import argparse
 from pathlib import Path
 
-from bench.cli.common import add_roots, add_selection, cell_store, selection_of
+from bench.cli.common import add_roots, add_selection, open_selection
 from bench.errors import BenchError
-from bench.results import read
 from bench.show.export import runs
 from bench.show.trackers import to_mlflow, to_wandb
-
-EXAMPLES = """\
-  run_bench.py export wandb --project zsad
-  run_bench.py export wandb --offline --to exported     then: wandb sync exported/wandb/offline-run-*
-  run_bench.py export mlflow --to sqlite:///mlflow.db   then: mlflow ui --backend-store-uri sqlite:///mlflow.db
-  run_bench.py export mlflow --to http://localhost:5000 --methods tipsomaly --datasets mvtec"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     if parsed.offline and parsed.tracker != "wandb":
         raise BenchError("--offline goes with wandb; MLflow writes files with --to sqlite:///mlflow.db")
-    cells = read(cell_store(parsed.results), scores=False)
-    chosen = runs(cells, **selection_of(parsed, cells))
+    _, cells, wanted = open_selection(parsed, scores=False)
+    chosen = runs(cells, **wanted)
     if parsed.tracker == "wandb":
         folder = Path(parsed.to) if parsed.to else None
         done = to_wandb(chosen, parsed.project, folder, offline=parsed.offline)

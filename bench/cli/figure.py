@@ -1,16 +1,24 @@
-"""Draw a figure for a paper, as PDF and PNG, from finished cells and kept maps: no model is loaded."""
+"""Draw a figure for a paper, as PDF and PNG, from finished cells and kept maps: no model is loaded.
+
+examples:
+  run_bench.py run --methods winclip vand musc --datasets mvtec visa --save-maps
+  run_bench.py figure gallery --methods winclip vand musc --pick median disagreement
+  run_bench.py figure gallery --datasets mvtec --images bottle/test/broken_large/000.png --scale common
+  run_bench.py figure curves --datasets mvtec --classes bottle --panels roc pro --width column
+  run_bench.py figure cross --methods tipsomaly --metrics pixel_aupro
+  run_bench.py figure speed --metric pixel_aupro
+"""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from bench.cli.common import add_roots, add_selection, cell_store, selection_of
-from bench.results import marks_of, read
-from bench.show import build
-from bench.show.choose import choose, fill_columns
+from bench.cli.common import add_roots, add_selection, open_selection
+from bench.results import marks_of
+from bench.show import Selection, select
 from bench.show.curves import PICKS
 from bench.show.figures.cross import draw_cross
 from bench.show.figures.curves import PANELS, draw_curves
@@ -19,16 +27,7 @@ from bench.show.figures.paper import WIDTHS, save, width_of
 from bench.show.figures.speed import draw_speed
 from bench.show.images import Images
 from bench.show.means import ColumnCells
-from bench.show.summary import summarise
 from bench.store.marks import legend
-
-EXAMPLES = """\
-  run_bench.py run --methods winclip vand musc --datasets mvtec visa --save-maps
-  run_bench.py figure gallery --methods winclip vand musc --pick median disagreement
-  run_bench.py figure gallery --datasets mvtec --images bottle/test/broken_large/000.png --scale common
-  run_bench.py figure curves --datasets mvtec --classes bottle --panels roc pro --width column
-  run_bench.py figure cross --methods tipsomaly --metrics pixel_aupro
-  run_bench.py figure speed --metric pixel_aupro"""
 
 _KINDS = {
     "gallery": "images, ground truth and heat maps side by side; needs kept maps and the dataset",
@@ -85,30 +84,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
     width = width_of(parsed.width)
-    store = cell_store(parsed.results)
-    cells = read(store)
-    wanted = selection_of(parsed, cells)
-    if parsed.kind == "cross":
-        table = build(cells, "cross", metrics=parsed.metrics, **wanted)
-        draw, said = (lambda: draw_cross(table, width)), table.legend()
-    else:
-        columns = fill_columns(choose(cells, **wanted))
-        images = Images(store, cells, getattr(parsed, "data_root", Path()))
-        draw = _drawing(parsed, columns, wanted["datasets"], images)
-        shown = (cell for column in columns for cell in column.cells)
-        said = legend(frozenset().union(*(marks_of(cell) for cell in shown)))
+    store, cells, wanted = open_selection(parsed)
+    images = Images(store, cells, getattr(parsed, "data_root", Path()))
+    draw, said = _drawing(parsed, select(cells, **wanted), images, width)
     for path in save(draw, parsed.out):
         print(f"wrote {path}")
-    for symbol, meaning in said if parsed.kind in ("cross", "curves") else ():
+    for symbol, meaning in said:
         print(f"for the caption: {symbol} {meaning}")
     return 0
 
 
 def _drawing(
-    parsed: argparse.Namespace, columns: list[ColumnCells], datasets: list[str], images: Images
-) -> Callable[[], Figure]:
-    """Return what draws the figure; everything is read and checked before."""
-    width = width_of(parsed.width)
+    parsed: argparse.Namespace, chosen: Selection, images: Images, width: float
+) -> tuple["partial[Figure]", tuple[tuple[str, str], ...]]:
+    """Return what draws the figure, and marks for its caption; everything is read and checked before."""
+    if parsed.kind == "cross":
+        table = chosen.table("cross", metrics=parsed.metrics)
+        return partial(draw_cross, table, width), table.legend()
+    columns = chosen.columns
     if parsed.kind == "gallery":
         rows = gallery_rows(
             columns,
@@ -119,13 +112,12 @@ def _drawing(
             most=parsed.rows,
             scale=parsed.scale,
         )
-        return lambda: draw_gallery(rows, [column.label for column in columns], width, parsed.scale)
-    results = summarise(columns, datasets=datasets)
+        return partial(draw_gallery, rows, [column.label for column in columns], width, parsed.scale), ()
     if parsed.kind == "speed":
-        return lambda: draw_speed(results, metric=parsed.metric, width=width)
-    options: dict[str, Any] = {"classes": parsed.classes, "width": width}
+        return partial(draw_speed, chosen.results, metric=parsed.metric, width=width), ()
     panels = parsed.panels or ["roc", "pr", *(["pro"] if _have_maps(columns, images, parsed.classes) else [])]
-    return lambda: draw_curves(results, images, panels=panels, **options)
+    draw = partial(draw_curves, chosen.results, images, panels=panels, classes=parsed.classes, width=width)
+    return draw, legend({mark for cell in chosen.cells for mark in marks_of(cell)})
 
 
 def _have_maps(columns: Iterable[ColumnCells], images: Images, classes: list[str]) -> bool:

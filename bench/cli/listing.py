@@ -1,8 +1,15 @@
-"""List methods, datasets and metrics; with a key, everything about one of them."""
+"""List methods, datasets and metrics; with a key, everything about one of them.
+
+examples:
+  run_bench.py list
+  run_bench.py list tipsomaly
+  run_bench.py list ksdd
+"""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -15,11 +22,6 @@ from methods import registry
 from methods.card import Card, Option, as_typed
 from methods.registry import keys
 from methods.static import COMPUTED
-
-EXAMPLES = """\
-  run_bench.py list
-  run_bench.py list tipsomaly
-  run_bench.py list ksdd"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,10 +56,7 @@ def main(parsed: argparse.Namespace) -> int:
 
 def _everything(data_root: Path) -> str:
     cards = [registry.card(key) for key in keys()]
-    method_rows = [
-        (card.key, card.title, "yes" if card.learns else "no", _words(card, "presets", card.presets))
-        for card in cards
-    ]
+    method_rows = [(card.key, card.title, "yes" if card.learns else "no", _presets(card)) for card in cards]
     dataset_rows = [
         (
             key,
@@ -72,22 +71,18 @@ def _everything(data_root: Path) -> str:
     metric_rows = [(metric.key, metric.label, metric.level) for metric in metrics.METRICS.values()]
     return "\n\n".join(
         (
-            tabulate(
-                method_rows, headers=("method", "title", "learns", "presets"), maxcolwidths=[None] * 3 + [80]
-            ),
+            tabulate(method_rows, ("method", "title", "learns", "presets"), maxcolwidths=[None] * 3 + [80]),
             *(f"not usable: {reason}" for reason in registry.broken().values()),
-            tabulate(
-                dataset_rows, headers=("dataset", "title", "domain", "levels", "classes", f"in {data_root}")
-            ),
-            tabulate(metric_rows, headers=("metric", "name", "level")),
+            tabulate(dataset_rows, ("dataset", "title", "domain", "levels", "classes", f"in {data_root}")),
+            tabulate(metric_rows, ("metric", "name", "level")),
             "weights: `run_bench.py weights` says which are needed and which are here",
             "groups: " + ", ".join(f"{name} ({len(members)})" for name, members in GROUPS.items()),
         )
     )
 
 
-def _words(card: Card, member: str, mapping: Mapping[str, object]) -> str:
-    return str(COMPUTED) if member in card.computed else " ".join(mapping)
+def _presets(card: Card) -> str:
+    return str(COMPUTED) if "presets" in card.computed else " ".join(card.presets)
 
 
 def _method(card: Card) -> str:
@@ -105,17 +100,15 @@ def _method(card: Card) -> str:
     facts += [(name, str(COMPUTED)) for name in card.computed]
     facts.append(("file", "" if registry.file_digest(card.key) is None else str(card.path)))
     options = [(each.name, as_typed(each.default), _allowed(each), each.meaning) for each in card.options]
-    return (
-        f"{card.key}\n"
-        + tabulate([fact for fact in facts if fact[1]], tablefmt="plain", maxcolwidths=[None, 90])
-        + "\n\n"
-        + tabulate(
-            options,
-            disable_numparse=True,
-            headers=("option", "default", "values", "meaning"),
-            maxcolwidths=[None, 30, 30, 60],
-        )
-    )
+    heads = ("option", "default", "values", "meaning")
+    table = tabulate(options, heads, disable_numparse=True, maxcolwidths=[None, 30, 30, 60])
+    return _about(card.key, facts, table)
+
+
+def _about(key: str, facts: Iterable[tuple[str, str]], table: str, **wrapping: Any) -> str:
+    """Return the facts that there are, then the table."""
+    shown = [fact for fact in facts if fact[1]]
+    return f"{key}\n{tabulate(shown, tablefmt='plain', maxcolwidths=[None, 90], **wrapping)}\n\n{table}"
 
 
 def _settings(options: object) -> str:
@@ -163,10 +156,7 @@ def _dataset(key: str) -> str:
         *(("address", f"{archive.name}: {archive.url}") for archive in entry.archives),
         ("how to get it", entry.how_to_get),
         ("test images", _size(entry)),
-        (
-            "disk",
-            "images used as they are become links: no further space on the disk they are unpacked on",
-        ),
+        ("disk", "images used as they are become links: no further space on the disk they are unpacked on"),
         ("notes", entry.notes),
         *((f"related: {other}", why) for other in CATALOG if (why := related(key, other))),
         ("also called", ", ".join(dict.fromkeys((*entry.aliases, *entry.folders)))),
@@ -175,17 +165,6 @@ def _dataset(key: str) -> str:
         (each.key, each.prompts["anomalyclip"], each.prompts["adaclip"], *each.counts)
         for each in entry.classes
     ]
-    return (
-        f"{key}\n"
-        + tabulate(
-            [fact for fact in facts if fact[1]],
-            tablefmt="plain",
-            maxcolwidths=[None, 90],
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        + "\n\n"
-        + tabulate(
-            classes, headers=("class", "prompt name", "adaclip's", "normal", "anomalous"), missingval="?"
-        )
-    )
+    heads = ("class", "prompt name", "adaclip's", "normal", "anomalous")
+    table = tabulate(classes, heads, missingval="?")
+    return _about(key, facts, table, break_long_words=False, break_on_hyphens=False)

@@ -3,6 +3,13 @@
 What is there is never overwritten: the same call goes on where it stopped, another one needs another --out
 (or --force). A picture that cannot be read is named and left out, and the exit code is 1. Hidden files and
 folders, and folders with earlier predictions, are not searched.
+
+examples:
+  run_bench.py predict --method tipsomaly --classes "metal nut" photo.jpg
+  run_bench.py predict --method winclip --classes bottle folder/ --out predictions --threshold 0.4
+  run_bench.py predict --method winclip --classes photos/a=bottle --classes photos/b=cable photos/
+  run_bench.py predict --method winclip --classes list.csv        (lines of: file,name)
+  run_bench.py predict --method winclip --threshold-from results mvtec/bottle --at fpr=0.01 photos/
 """
 
 import argparse
@@ -27,13 +34,6 @@ from bench.store.atomic import write_atomically
 from bench.store.digests import DigestCache
 from bench.store.predictions import Predictions
 from datasets.files import sha256_of
-
-EXAMPLES = """\
-  run_bench.py predict --method tipsomaly --classes "metal nut" photo.jpg
-  run_bench.py predict --method winclip --classes bottle folder/ --out predictions --threshold 0.4
-  run_bench.py predict --method winclip --classes photos/a=bottle --classes photos/b=cable photos/
-  run_bench.py predict --method winclip --classes list.csv        (lines of: file,name)
-  run_bench.py predict --method winclip --threshold-from results mvtec/bottle --at fpr=0.01 photos/"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +81,7 @@ def main(parsed: argparse.Namespace) -> int:
     threshold = _threshold(parsed, detect)
     say(_remarks(detect, threshold))
     writer = _Writer(parsed, detect, wanted, threshold)
-    failed = writer.run(detect, wanted, parsed.batch_size)
+    failed = writer.run(parsed.batch_size)
     drawn = writer.draw(parsed.contour)
     say([f"{drawn} maps (float32 TIFF), pictures and rows of scores.csv in {parsed.out}"])
     if failed:
@@ -135,7 +135,7 @@ class _Writer:
         wanted: list[tuple[Path, str]],
         threshold: Threshold | None,
     ) -> None:
-        self._threshold = threshold
+        self._detect, self._wanted, self._threshold = detect, wanted, threshold
         self._digests = {path: _digest(path) for path, _ in wanted}
         self._paths = {(printable(str(path)), name): path for path, name in wanted}
         identity = {**detect.identity, "threshold": threshold and [threshold.value, threshold.said]}
@@ -144,8 +144,9 @@ class _Writer:
         self._folder = Predictions(parsed.out, identity, force=parsed.force)
         self._new = 0
 
-    def run(self, detect: LoadedMethod, wanted: list[tuple[Path, str]], batch_size: int) -> int:
+    def run(self, batch_size: int) -> int:
         """Score what has no row yet; returns how many pictures failed."""
+        wanted = self._wanted
         here = {(row["image"], row["object"]) for row in self._folder.rows if self._is_here(row)}
         todo = [(path, name) for path, name in wanted if (printable(str(path)), name) not in here]
         if len(todo) < len(wanted):
@@ -164,7 +165,7 @@ class _Writer:
             bar.update()
 
         with progress(total=len(todo), unit="pictures") as bar:
-            for answer in detect.stream(todo, batch_size, note):
+            for answer in self._detect.stream(todo, batch_size, note):
                 self._write(answer)
                 bar.update()
         return len(failures)

@@ -1,4 +1,11 @@
-"""Turn a dataset as downloaded (folder or archive) into a folder with meta.json below the data root."""
+"""Turn a dataset as downloaded (folder or archive) into a folder with meta.json below the data root.
+
+examples:
+  run_bench.py prepare mvtec --from ~/Downloads/mvtec_anomaly_detection.tar.xz
+  run_bench.py prepare ksdd --from KolektorSDD.zip --protocol whole
+  run_bench.py prepare ksdd:whole --from KolektorSDD.zip
+  run_bench.py prepare cvc_clinicdb --from Polyp_DataSet/CVC-ClinicDB --data-root /data/zsad
+"""
 
 import argparse
 from pathlib import Path
@@ -9,12 +16,6 @@ from datasets.catalog import CATALOG
 from datasets.check import check
 from datasets.meta import open_dataset
 from datasets.prepare import prepare
-
-EXAMPLES = """\
-  run_bench.py prepare mvtec --from ~/Downloads/mvtec_anomaly_detection.tar.xz
-  run_bench.py prepare ksdd --from KolektorSDD.zip --protocol whole
-  run_bench.py prepare ksdd:whole --from KolektorSDD.zip
-  run_bench.py prepare cvc_clinicdb --from Polyp_DataSet/CVC-ClinicDB --data-root /data/zsad"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

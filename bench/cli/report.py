@@ -1,19 +1,19 @@
-"""Write the results page: one HTML file to open from disk, or a folder for a web server with images."""
+"""Write the results page: one HTML file to open from disk, or a folder for a web server with images.
+
+examples:
+  run_bench.py report
+  run_bench.py report --results demo --out demo.html
+  run_bench.py report --images --data-root data
+  run_bench.py report --site public --data-root data
+"""
 
 import argparse
 from pathlib import Path
 
-from bench.cli.common import add_roots, add_selection, cell_store, selection_of
-from bench.results import read
+from bench.cli.common import add_roots, add_selection, open_selection
 from bench.show import select
 from bench.show.images import Images
 from bench.show.page import LARGEST, add_images, content, write_page
-
-EXAMPLES = """\
-  run_bench.py report
-  run_bench.py report --results demo --out demo.html
-  run_bench.py report --images --data-root data
-  run_bench.py report --site public --data-root data"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +36,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(parsed: argparse.Namespace) -> int:
     """Run the verb; returns the exit code."""
-    store = cell_store(parsed.results)
-    cells = read(store)
+    store, cells, wanted = open_selection(parsed)
     images = Images(store, cells, parsed.data_root)
-    page = content(select(cells, **selection_of(parsed, cells)), images)
+    page = content(select(cells, **wanted), images)
     path, flag, said = parsed.out, "--out", None
     if parsed.site is not None:
         path, flag = parsed.site / "index.html", "--site"

@@ -1,7 +1,20 @@
-"""Measure methods on datasets. Finished cells are kept and skipped; run it again to go on."""
+"""Measure methods on datasets. Finished cells are kept and skipped; run it again to go on.
+
+examples:
+  run_bench.py run --methods tipsomaly --datasets industrial
+  run_bench.py run --methods all --datasets all --device cuda --precision float32
+  run_bench.py run --methods tipsomaly:no-local-evidence --datasets mvtec visa
+  run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
+  run_bench.py run --methods winclip --datasets path/to/my/folder
+  run_bench.py run --methods all --datasets all --device cuda:0,cuda:1
+  run_bench.py run --methods all --datasets all --engine ray --address auto
+  run_bench.py run --methods all --datasets all --shard 2/8
+  run_bench.py run --methods all --datasets all --save-maps --dry-run
+"""
 
 import argparse
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -31,17 +44,6 @@ from bench.run.precision import slow_here
 from bench.run.record import remetric
 from bench.store.cells import CellId, CellStore
 from bench.store.digests import DigestCache
-
-EXAMPLES = """\
-  run_bench.py run --methods tipsomaly --datasets industrial
-  run_bench.py run --methods all --datasets all --device cuda --precision float32
-  run_bench.py run --methods tipsomaly:no-local-evidence --datasets mvtec visa
-  run_bench.py run --methods tipsomaly --set sigma=0 --datasets mvtec
-  run_bench.py run --methods winclip --datasets path/to/my/folder
-  run_bench.py run --methods all --datasets all --device cuda:0,cuda:1
-  run_bench.py run --methods all --datasets all --engine ray --address auto
-  run_bench.py run --methods all --datasets all --shard 2/8
-  run_bench.py run --methods all --datasets all --save-maps --dry-run"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,7 +159,7 @@ def run_with_progress(
     for precision in sorted({task.spec.precision for task in plan.tasks}):
         if slow_here(precision, machine.device.type, torch.cpu.get_capabilities()):
             print(f"note: this CPU has no instructions for {precision}: slower than float32", file=sys.stderr)
-    with _Progress(total=plan.n_images) as listener:
+    with closing(_Progress(total=plan.n_images)) as listener:
         if engine is not None:
             return execute_on(engine, plan, store, machine, listener)
         return execute(plan, store, replace(machine, note=listener.note), listener)
@@ -168,10 +170,7 @@ class _Progress(Listener):
         self._said: set[str] = set()
         self._bar = progress(total=total, unit="images")
 
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._bar.close()
 
     def loading(self, spec: ModelSpec) -> None:

@@ -1,21 +1,21 @@
-"""Print tables of finished cells, or of published numbers."""
+"""Print tables of finished cells, or of published numbers.
 
-import argparse
-
-from bench.cli.common import add_roots, add_selection, cell_store, selection_of
-from bench.cli.tables import add_format, print_or_write
-from bench.results import read
-from bench.show import AUPRO, LAYOUTS, build, build_published
-from bench.show.published import DEFAULT, available
-
-EXAMPLES = """\
+examples:
   run_bench.py table                                    aligned columns on a terminal, Markdown in a pipe
   run_bench.py table --layout paper --out table1.tex    or .md, .txt, .csv, .json, .parquet
   run_bench.py table --layout per-class --methods tipsomaly --datasets mvtec
   run_bench.py table --layout methods --methods tipsomaly
   run_bench.py table --layout cross --methods tipsomaly --metrics pixel_auroc
   run_bench.py table --against published
-  run_bench.py table --published tipsomaly_paper"""
+  run_bench.py table --published tipsomaly_paper
+"""
+
+import argparse
+
+from bench.cli.common import add_roots, add_selection, open_selection
+from bench.cli.tables import add_format, print_or_write
+from bench.show import AUPRO, LAYOUTS, build, build_published
+from bench.show.published import DEFAULT, available
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +43,11 @@ def main(parsed: argparse.Namespace) -> int:
     if parsed.published:
         table = build_published(_paper(parsed.published), parsed.layout, parsed.aupro)
     else:
-        cells = read(cell_store(parsed.results), scores=False)
+        _, cells, wanted = open_selection(parsed, scores=False)
         table = build(
             cells,
             parsed.layout,
-            **selection_of(parsed, cells),
+            **wanted,
             against=_paper(parsed.against) if parsed.against else None,
             metrics=parsed.metrics,
             aupro=parsed.aupro,

@@ -1,7 +1,16 @@
-"""Train what a method learns, by its recipe, on labelled sources. Interrupted training goes on."""
+"""Train what a method learns, by its recipe, on labelled sources. Interrupted training goes on.
+
+examples:
+  run_bench.py train --methods tipsomaly --source btad
+  run_bench.py train --methods adaclip --source mvtec cvc_colondb
+  run_bench.py train --methods vand --source mpdd --seeds 3
+  run_bench.py train --methods vand anomalyclip --source mpdd --seeds 4 --device cuda:0,cuda:1
+  run_bench.py run --methods tipsomaly --source btad --datasets mvtec      use it
+"""
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -17,13 +26,6 @@ from bench.study.job import TrainJob, differences, make_job
 from bench.study.train import TrainListener, train
 from bench.study.train_on import epoch_line, train_on
 from datasets.meta import open_dataset
-
-EXAMPLES = """\
-  run_bench.py train --methods tipsomaly --source btad
-  run_bench.py train --methods adaclip --source mvtec cvc_colondb
-  run_bench.py train --methods vand --source mpdd --seeds 3
-  run_bench.py train --methods vand anomalyclip --source mpdd --seeds 4 --device cuda:0,cuda:1
-  run_bench.py run --methods tipsomaly --source btad --datasets mvtec      use it"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +91,7 @@ def train_all(
     if engine is not None:
         return train_on(engine, jobs, machine, digest, partial(print, flush=True))
     for job in jobs:
-        with _Progress(job) as listener:
+        with closing(_Progress(job)) as listener:
             print(f"wrote {train(job, machine, digest, listener)}", flush=True)
     return []
 
@@ -99,10 +101,7 @@ class _Progress(TrainListener):
         self._job, self._name = job, str(job)
         self._bar: Any = None
 
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
 

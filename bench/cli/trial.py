@@ -1,4 +1,9 @@
-"""Try methods on generated data: shapes, ranges, determinism, batch invariance, speed; prints a report."""
+"""Try methods on generated data: shapes, ranges, determinism, batch invariance, speed; prints a report.
+
+examples:
+  run_bench.py try --methods mymethod
+  run_bench.py try --methods all > report.md
+"""
 
 import argparse
 import tempfile
@@ -6,11 +11,7 @@ from pathlib import Path
 
 from bench.cli.common import add_methods, add_options, open_methods
 from bench.demo.trial import Finding, report, try_method
-from bench.errors import BenchError
-
-EXAMPLES = """\
-  run_bench.py try --methods mymethod
-  run_bench.py try --methods all > report.md"""
+from bench.errors import reason_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +30,7 @@ def main(parsed: argparse.Namespace) -> int:
             except Exception as error:
                 if parsed.debug:
                     raise
-                kind = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
-                findings = [Finding("answers at all", False, f"{kind}{error}")]
+                findings = [Finding("answers at all", False, reason_of(error))]
         print(report(request, findings), end="\n\n")
         sound = sound and all(finding.ok is not False for finding in findings)
     return 0 if sound else 1

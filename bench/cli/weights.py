@@ -1,9 +1,14 @@
-"""Say which weights each method needs for each target, what is here, and how to get the rest; fetch it."""
+"""Say which weights each method needs for each target, what is here, and how to get the rest; fetch it.
+
+examples:
+  run_bench.py weights                                  what every method needs
+  run_bench.py weights --methods tipsomaly --fetch      download and verify
+  run_bench.py weights --methods vand --datasets mvtec  what one target needs
+  run_bench.py weights --methods tipsomaly --untrained --weights-root /tmp/w
+                                                        stand-ins at true size, to try a machine
+"""
 
 import argparse
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from tabulate import tabulate
 
@@ -18,19 +23,10 @@ from bench.cli.common import (
 from bench.cli.progress import on_terminal
 from bench.demo.untrained import write_untrained
 from bench.run.library import how_to_get
-from bench.run.protocol import MethodRequest, setup
+from bench.run.needs import fetch_missing, needed
 from bench.store.digests import DigestCache
 from methods import weights
 from methods.backbones import mini
-from methods.source import Source
-from methods.weights import WeightFile
-
-EXAMPLES = """\
-  run_bench.py weights                                  what every method needs
-  run_bench.py weights --methods tipsomaly --fetch      download and verify
-  run_bench.py weights --methods vand --datasets mvtec  what one target needs
-  run_bench.py weights --methods tipsomaly --untrained --weights-root /tmp/w
-                                                        stand-ins at true size, to try a machine"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,16 +53,19 @@ def main(parsed: argparse.Namespace) -> int:
     requests, all_open = open_methods(parsed, parsed.methods or ["all"])
     words = dataset_keys(parsed.datasets)  # weights are chosen by dataset, whatever its protocol
     targets = list(dict.fromkeys(word if "/" in word else word.partition(":")[0] for word in words))
+    source = parse_source(parsed.source)
     if parsed.untrained:
         for request in requests:
             for path in write_untrained(
-                request, targets, parsed.weights_root, source=parse_source(parsed.source), seed=parsed.seed
+                request, targets, parsed.weights_root, source=source, seed=parsed.seed
             ):
                 print(f"wrote untrained {path}")
         return 0 if all_open else 1
-    needs = needed(requests, targets, parse_source(parsed.source))
+    needs = needed(requests, targets, source)
     digest = DigestCache()
-    failures = fetch_missing(needs, parsed.weights_root, digest) if parsed.fetch else {}
+    failures = {}
+    if parsed.fetch:
+        failures = fetch_missing(needs, parsed.weights_root, digest, progress=on_terminal())
     rows, complete = [], True
     notes: dict[str, list[str]] = {}
     for file, need in needs.items():
@@ -95,48 +94,3 @@ def _size(status: weights.Status) -> str:
     size = status.path.stat().st_size if status.path else status.file.size
     rough = "" if status.file.rough_size is None else f"about {status.file.rough_size / 1e6:,.0f} MB"
     return rough if size is None else f"{size / 1e6:,.1f} MB"
-
-
-@dataclass(frozen=True)
-class Need:
-    """Who needs a file: the first request with the source of its weights, and all with their targets."""
-
-    request: MethodRequest
-    source: Source | None
-    users: dict[str, list[str]] = field(default_factory=dict)
-
-
-def needed(
-    requests: Iterable[MethodRequest], targets: Iterable[str], source: Source | None
-) -> dict[WeightFile, Need]:
-    """Return each file that the requests need for the targets, and who needs it."""
-    needs: dict[WeightFile, Need] = {}
-    for request in requests:
-        for target in targets:
-            _, trained_on, files = setup(request, target, source)
-            for file in files.values():
-                need = needs.setdefault(file, Need(request, trained_on))
-                need.users.setdefault(request.word, []).append(target)
-    return needs
-
-
-def fetch_missing(files: Iterable[WeightFile], root: Path, digest: DigestCache) -> dict[WeightFile, str]:
-    """Get what is not below `root`, verify the rest; returns the message of each failure.
-
-    What comes with the suite is installed, published files are downloaded, and what has to be trained is
-    left missing.
-    """
-    failures = {}
-    for file in files:
-        try:
-            path = weights.locate(file, root)
-            if path is None and file.name in mini.names() and not weights.untrained(root / file.name, root):
-                mini.install(root)
-                path = weights.locate(file, root)
-            if path is not None:
-                weights.verify(path, file, root, digest)
-            elif not file.trained_here:
-                weights.fetch(file, root, progress=on_terminal(), digest=digest)
-        except OSError as error:
-            failures[file] = str(error)
-    return failures

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, refuse_unknown
 from bench.show import layouts, published, render_data, render_latex, render_markdown, render_text
 from bench.show.against import against as held_against
 from bench.show.against import comparable
@@ -165,15 +165,13 @@ def build_published(name: str, layout: str = "paper", aupro: str | None = None) 
 def _layout(layout: str, results: Results, aupro: str | None) -> Table:
     if layout == CROSS:
         raise BenchError(f"--layout {CROSS} needs cells: published tables have one source for each target")
-    if layout not in LAYOUTS:
-        raise unknown("layout", layout, LAYOUTS)
+    refuse_unknown("layout", [layout], LAYOUTS)
     return layouts.LAYOUTS[layout](results, aupro)
 
 
 def render(table: Table, form: str = "md") -> str:
     """Return the table as text; `form` is a key of `FORMATS`."""
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
+    refuse_unknown("format", [form], FORMATS)
     return FORMATS[form](table)
 
 

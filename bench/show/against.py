@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.show.layouts import level_sections, make_table
-from bench.show.means import ColumnCells, DatasetRow, Group, Results, mean
+from bench.show.means import ColumnCells, DatasetRow, Place, Results, mean
 from bench.show.model import NOT_APPLICABLE, Column, Entry, Subject, Table, Value
 from bench.show.published import available, read
 from bench.store.marks import Mark
@@ -45,32 +45,30 @@ def against(ours: Results, paper: Results, aupro: str | None, left_out: Sequence
     """
     origin = paper.origin
     theirs = {method.title.casefold(): method.label for method in paper.columns}
-    places = {dataset.key: (group, dataset) for group, dataset in paper.rows}
+    places = {row.key: row for row in paper.rows}
     whole, fewer = set[tuple[str, str, str]](), set[tuple[str, str, str]]()
 
-    def pair(
-        column: ColumnCells, group: Group, dataset: DatasetRow | None, metric: str
-    ) -> tuple[Value, Value]:
+    def pair(column: ColumnCells, place: Place, metric: str) -> tuple[Value, Value]:
         label = theirs[column.title.casefold()]
-        if dataset is not None:
-            mine = ours.value(column.label, group, dataset, metric)
-            if dataset.key in places:
-                return mine, paper.value(label, *places[dataset.key], metric)
+        if isinstance(place, DatasetRow):
+            mine = ours.value(column.label, place, metric)
+            if place.key in places:
+                return mine, paper.value(label, places[place.key], metric)
             return mine, Value(metric, _subject(mine, paper, label), gap=NOT_APPLICABLE)
         level = metric.partition("_")[0]
-        rows = group.at(level)
-        both = [pair(column, group, row, metric) for row in rows]
-        both = [(a, b) for a, b in both if _defined(a, b) and Mark.SEEN not in a.marks]
-        of_paper = [d for g, d in places.values() if g.title == group.title and level in d.levels]
-        (whole if len(both) == len(of_paper) else fewer).add((label, group.title, metric))
-        subject = Subject(ours.origin, column.label, group.title, group.average or "")
+        rows = place.at(level)
+        both = [pair(column, row, metric) for row in rows]
+        both = [(a, b) for a, b in both if None not in (a.number, b.number) and Mark.SEEN not in a.marks]
+        of_paper = [row for row in paper.rows if row.group == place.title and level in row.levels]
+        (whole if len(both) == len(of_paper) else fewer).add((label, place.title, metric))
+        subject = Subject(ours.origin, column.label, place.title, place.average or "")
         mine = mean([a for a, _ in both], len(rows), metric, subject)
         return mine, mean([b for _, b in both], len(rows), metric, _subject(mine, paper, label))
 
-    def entries(group: Group, dataset: DatasetRow | None, metrics: Sequence[str]) -> tuple[Entry, ...]:
+    def entries(place: Place, metrics: Sequence[str]) -> tuple[Entry, ...]:
         found: list[Entry] = []
         for column in ours.columns:
-            pairs = [pair(column, group, dataset, metric) for metric in metrics]
+            pairs = [pair(column, place, metric) for metric in metrics]
             mine, other = zip(*pairs, strict=True)
             found += [mine, other, tuple(_difference(a, b) for a, b in pairs)]
         return tuple(found)
@@ -91,10 +89,6 @@ def against(ours: Results, paper: Results, aupro: str | None, left_out: Sequence
     return table
 
 
-def _defined(*values: Value) -> bool:
-    return all(value.number is not None for value in values)
-
-
 def _subject(mine: Value, paper: Results, label: str) -> Subject:
     return mine.subject._replace(origin=paper.origin, method=label)
 
@@ -108,15 +102,15 @@ def _difference(mine: Value, other: Value) -> Value:
     return Value(mine.metric, subject, number, marks=marks, signed=True, traces=traces)
 
 
-def _why_nothing(ours: Results, paper: Results, places: dict[str, tuple[Group, DatasetRow]]) -> str:
+def _why_nothing(ours: Results, paper: Results, places: dict[str, DatasetRow]) -> str:
     run = list(dict.fromkeys(dataset for _, dataset, *_ in ours.values))
     if shared := [key for key in run if key in places]:
         return f"on {', '.join(shared)}, {paper.origin} prints none of the metrics that are defined here"
-    titles = ", ".join(dataset.title for _, dataset in places.values())
+    titles = ", ".join(dataset.title for dataset in places.values())
     others = [name for name, path in available().items() if {*run} & _datasets(path)]
     hint = f"; --against {' or '.join(others)} has them or some" if others else ""
     return f"the cells are of {', '.join(run)}; {paper.origin} has {titles}{hint}"
 
 
 def _datasets(path: Path) -> set[str]:
-    return {dataset.key for _, dataset in read(path).rows}
+    return {dataset.key for dataset in read(path).rows}

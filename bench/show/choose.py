@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from bench.errors import BenchError, printable, unknown
-from bench.results import plain_source, seed_of
+from bench.results import grouped, plain_source, seed_of
 from bench.show.means import Cell, ColumnCells
 from bench.show.published import method_order
 from bench.store.marks import BASELINES, SETTINGS
@@ -17,6 +18,8 @@ _PER_DATASET = ("weights.", "names", "dataset_protocol")
 _UNIFORM = ("precision", "protocol.", "method_version")
 """Settings that are the same all down a column."""
 _VERSIONS = {"method_version", "protocol.metrics_version"}
+_title, _dataset = itemgetter("title"), itemgetter("dataset")
+_kind = itemgetter("method", "preset", "setting")
 _LEARNED = "weights.learned"
 """The one setting in which the seeds of a training differ."""
 
@@ -163,20 +166,19 @@ def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[Colu
         return plain_source(cell) if by_source or not cell["protocol_source"] else ""
 
     columns: list[ColumnCells] = []
-    methods_of = {title: {cell["method"] for cell in alike} for title, alike in _by(cells, _title).items()}
-    for (method, preset, setting), group in _by(cells, _kind).items():
+    titled = grouped(cells, _title)
+    for (method, preset, setting), group in grouped(cells, _kind).items():
         paths = _splitting(group)
-        for variant, of_variant in _by(group, partial(_variant, paths)).items():
-            for source, of_source in sorted(
-                _by(of_variant, source_label).items(), key=lambda pair: bool(pair[0])
-            ):
-                for retrained, alike in sorted(_by(of_source, _retrained_among(of_source)).items()):
+        for variant, of_variant in grouped(group, partial(_variant, paths)).items():
+            sources = grouped(of_variant, source_label)
+            for source, of_source in sorted(sources.items(), key=lambda pair: bool(pair[0])):
+                for retrained, alike in sorted(grouped(of_source, _retrained_among(of_source)).items()):
                     title = _title(alike[0])
                     in_title = alike[0].get("titled_preset")
                     named = (preset or "").partition(",")[2] if in_title else preset
                     origin = [source, "retrained" if retrained else ""]
                     options = [part for part in variant if not part.startswith("precision")]
-                    key = f" [{method}]" if len(methods_of[title]) > 1 else ""
+                    key = f" [{method}]" if len({cell["method"] for cell in titled[title]}) > 1 else ""
                     columns.append(
                         ColumnCells(
                             _label(title, [named, *origin, *variant]) + key,
@@ -191,17 +193,9 @@ def fill_columns(cells: Sequence[Cell], *, by_source: bool = False) -> list[Colu
                         )
                     )
     for column in columns:
-        for alike in _by(column.cells, _dataset).values():
+        for alike in grouped(column.cells, _dataset).values():
             _refuse_mixture(column.label, alike)
     return sorted(columns, key=lambda column: SETTINGS.index(column.setting))
-
-
-def _title(cell: Cell) -> str:
-    return str(cell["title"])
-
-
-def _kind(cell: Cell) -> tuple[str, str | None, str]:
-    return cell["method"], cell["preset"], cell["setting"]
 
 
 def _label(title: str, parts: Sequence[str | None]) -> str:
@@ -211,19 +205,9 @@ def _label(title: str, parts: Sequence[str | None]) -> str:
 
 def _retrained_among(cells: Sequence[Cell]) -> Callable[[Cell], bool]:
     """Return what tells published weights from those trained here, if some target has both."""
-    both = any(len({bool(seed_of(cell)) for cell in alike}) > 1 for alike in _by(cells, _dataset).values())
+    of_dataset = grouped(cells, _dataset).values()
+    both = any(len({bool(seed_of(cell)) for cell in alike}) > 1 for alike in of_dataset)
     return lambda cell: both and bool(seed_of(cell))
-
-
-def _by(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> dict[Any, list[Cell]]:
-    groups: dict[Any, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(key(cell), []).append(cell)
-    return groups
-
-
-def _dataset(cell: Cell) -> str:
-    return str(cell["dataset"])
 
 
 def _differing(cells: Sequence[Cell]) -> list[str]:
@@ -238,7 +222,7 @@ def _splitting(cells: Sequence[Cell]) -> list[str]:
     Options may differ between targets, as the method's paper has it, but not within one.
     """
     everywhere = [name for name in _differing(cells) if name.startswith(_UNIFORM)]
-    within = {name for alike in _by(cells, _dataset).values() for name in _differing(alike)}
+    within = {name for alike in grouped(cells, _dataset).values() for name in _differing(alike)}
     return everywhere + sorted(name for name in within if name.startswith("options."))
 
 
@@ -251,10 +235,10 @@ def _variant(paths: Sequence[str], cell: Cell) -> tuple[str, ...]:
 
 def _refuse_mixture(label: str, cells: Sequence[Cell]) -> None:
     where = cells[0]["dataset"]
-    for of_seed in _by(cells, seed_of).values():
+    for of_seed in grouped(cells, seed_of).values():
         _refuse_differences(label, where, of_seed, _PER_CLASS)
     _refuse_differences(label, where, cells, {*_PER_CLASS, _LEARNED})
-    for class_key, alike in _by(cells, lambda cell: cell["class"]).items():
+    for class_key, alike in grouped(cells, lambda cell: cell["class"]).items():
         seeds, differing = sorted({seed_of(cell) for cell in alike}), _differing(alike)
         if len(alike) > len(seeds):
             dates = " and ".join(_started(cell) or "?" for cell in alike)

@@ -34,7 +34,7 @@ def cost(column: ColumnCells) -> Cost:
 
 def averages(results: Results, label: str, group: Group, metric: str) -> Iterator[tuple[str, Value]]:
     """Yield the group's average, by the group's title, or each dataset's value where none is made."""
-    for row in [None] if group.average else group.datasets:
-        value = results.value(label, group, row, metric)
+    for place in [group] if group.average else group.datasets:
+        value = results.value(label, place, metric)
         if value.number is not None:
-            yield (group.title if row is None else row.title), value
+            yield place.title, value

@@ -1,14 +1,13 @@
 """The source x target matrix: what a method learned on one dataset, judged on all the others."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 
-from bench.errors import BenchError, unknown
-from bench.results import source_of
+from bench.errors import BenchError, refuse_unknown
+from bench.results import grouped, source_of
 from bench.show.layouts import make_table
-from bench.show.means import ColumnCells, DatasetRow, Group, Results, mean
+from bench.show.means import ColumnCells, DatasetRow, Results, mean
 from bench.show.model import (
     LEVELS,
     NOT_APPLICABLE,
@@ -28,7 +27,6 @@ from datasets.catalog import CATALOG, place_of
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro")
 """Shown unless others are asked for."""
-Target = tuple[Group, DatasetRow]
 CommonMean = tuple[str, Sequence[int]]
 """Title and places of the targets it is over, as far as they are common."""
 _MEAN = "Mean"
@@ -55,32 +53,29 @@ def cross(results: Results, metrics: Sequence[str] = (), aupro: str | None = Non
     Raises:
         BenchError: A metric is unknown, none applies, or real and generated datasets would be averaged.
     """
-    known = {metric for column in results.columns for metric in column.cells[0]["metrics"]}
-    for metric in metrics:
-        if metric not in known:
-            raise unknown("metric", metric, known)
+    known = (metric for column in results.columns for metric in column.cells[0]["metrics"])
+    refuse_unknown("metric", metrics, known)
     shown = results.known(with_aupro(metrics or METRICS, aupro))
-    targets = _apart(results.rows)
-    refuse_mixed_worlds([(target.key, target.target) for _, target in targets])
-    matrices: dict[tuple[str, str], list[ColumnCells]] = {}
-    for column in results.columns:
-        matrices.setdefault((column.method, column.variant), []).append(column)
+    domains = grouped(results.rows, lambda target: target.group)
+    targets = list(chain(*domains.values()))
+    refuse_mixed_worlds([(target.key, target.target) for target in targets])
+    matrices = grouped(results.columns, lambda column: (column.method, column.variant))
     means = _common_means(targets) if any(len(rows) > 1 for rows in matrices.values()) else []
     sections: list[Section] = []
     over: dict[tuple[str, ...], list[str]] = {}
     for (_, variant), sources in matrices.items():
         for metric in shown:
             title = f"{variant}: {LEVELS[metric.partition('_')[0]]} {metric_title(metric)}"
-            matrix = _Matrix(results, variant, _ordered(sources), targets, means, metric)
-            sections.append(Section(title, tuple(matrix.rows())))
+            rows, common = _matrix(results, _ordered(sources), targets, means, metric)
+            sections.append(Section(title, tuple(rows)))
             if len(sources) > 1:
-                over.setdefault(matrix.common_titles, []).append(title)
+                over.setdefault(common, []).append(title)
     if not sections:
         raise BenchError(
             f"{', '.join(metrics or METRICS)}: defined for none of these datasets; choose other --metrics"
         )
     heads = [
-        *(Column(target.title, group=group.title) for group, target in targets),
+        *(Column(target.title, group=target.group) for target in targets),
         Column(_MEAN, group=_MEAN),
         *(Column(title, group=_MEAN) for title, _ in means),
     ]
@@ -92,17 +87,9 @@ def cross(results: Results, metrics: Sequence[str] = (), aupro: str | None = Non
     return make_table(results, "cross", _TITLE, ("Trained on",), heads, sections, remarks)
 
 
-def _apart(targets: Sequence[Target]) -> list[Target]:
-    """Return the targets domain by domain; within one in the order they have."""
-    domains = list(dict.fromkeys(group.title for group, _ in targets))
-    return sorted(targets, key=lambda target: domains.index(target[0].title))
-
-
-def _common_means(targets: Sequence[Target]) -> list[CommonMean]:
+def _common_means(targets: Sequence[DatasetRow]) -> list[CommonMean]:
     """Return the mean over common targets of each domain."""
-    domains: dict[str, list[int]] = {}
-    for place, (group, _) in enumerate(targets):
-        domains.setdefault(group.title, []).append(place)
+    domains = grouped(range(len(targets)), lambda place: targets[place].group)
     return [
         (f"{_COMMON}, {domain.partition(',')[0].lower()}" if len(domains) > 1 else _COMMON, places)
         for domain, places in domains.items()
@@ -131,87 +118,64 @@ def _parts(column: ColumnCells) -> tuple[str, ...]:
     return source.datasets if source else ()
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    """One method and one metric."""
+def _matrix(
+    results: Results,
+    sources: Sequence[ColumnCells],
+    targets: Sequence[DatasetRow],
+    means: Sequence[CommonMean],
+    metric: str,
+) -> tuple[list[Row], tuple[str, ...]]:
+    """Return one method's rows in one metric, and the titles of the targets that its common means are over.
 
-    results: Results
-    variant: str
-    sources: Sequence[ColumnCells]
-    targets: Sequence[Target]
-    means: Sequence[CommonMean]
-    metric: str
+    There is a row for each source, then one of the means of the columns if there are several.
+    """
 
-    @cached_property
-    def grid(self) -> tuple[Entry, ...]:
-        """The numbers of each source, with ranks among the sources of a target."""
-        return ranked(
-            [
-                tuple(
-                    _marked(source, target, self.results.value(source.label, group, target, self.metric))
-                    for group, target in self.targets
-                )
-                for source in self.sources
-            ]
-        )
-
-    @cached_property
-    def common(self) -> set[int]:
-        """The places of the targets that every source has and none includes."""
-        return {
-            place
-            for place, values in enumerate(zip(*self.grid, strict=True))
-            if all(value.number is not None and Mark.SEEN not in value.marks for value in values)
-        }
-
-    @property
-    def common_titles(self) -> tuple[str, ...]:
-        """The titles of the common targets."""
-        return tuple(self.targets[place][1].title for place in sorted(self.common))
-
-    def rows(self) -> Iterator[Row]:
-        """Yield a row for each source, then the means of the columns."""
-        common = ranked(
-            [
-                self._common(values, source.label, source.source)
-                for source, values in zip(self.sources, self.grid, strict=True)
-            ]
-        )
-        for source, values, common_means in zip(self.sources, self.grid, common, strict=True):
-            of_row = self._average(values, source.label, source.source)
-            yield Row((_name(source),), tuple((value,) for value in (*values, of_row, *common_means)))
-        if len(self.sources) > 1:
-            label = f"{self.variant} (mean of sources)"
-            of_columns = [
-                self._average(column, label, dataset=target.title)
-                for column, (_, target) in zip(zip(*self.grid, strict=True), self.targets, strict=True)
-            ]
-            overall = self._average(chain(*self.grid), label)
-            of_all = (*of_columns, overall, *self._common(of_columns, label))
-            yield Row((_MEAN,), tuple((value,) for value in of_all), is_average=True)
-
-    def _common(self, values: Sequence[Value], label: str, source: str = "") -> Entry:
-        """Return the means over the common targets of each domain."""
-        return tuple(
-            self._average(
-                (values[place] for place in places if place in self.common),
-                label,
-                source,
-                f"Average, {title.lower()}",
-            )
-            for title, places in self.means
-        )
-
-    def _average(
-        self, values: Iterable[Value], label: str, source: str = "", dataset: str = "Average"
-    ) -> Value:
+    def average(values: Iterable[Value], label: str, source: str = "", dataset: str = "Average") -> Value:
         others = [
             replace(value, marks=value.marks - {Mark.PROTOCOL}, rank=None)
             for value in values
             if Mark.SEEN not in value.marks and _applies(value)
         ]
-        subject = Subject(self.results.origin, label, "cross", dataset, source=source)
-        return mean(others, len(others), self.metric, subject)
+        subject = Subject(results.origin, label, "cross", dataset, source=source)
+        return mean(others, len(others), metric, subject)
+
+    def over_common(values: Sequence[Value], label: str, source: str = "") -> Entry:
+        return tuple(
+            average((values[each] for each in places), label, source, name) for name, places in shared
+        )
+
+    grid = ranked(
+        [
+            tuple(_marked(source, target, results.value(source.label, target, metric)) for target in targets)
+            for source in sources
+        ]
+    )
+    columns = list(zip(*grid, strict=True))
+    common = [
+        place
+        for place, values in enumerate(columns)
+        if all(value.number is not None and Mark.SEEN not in value.marks for value in values)
+    ]
+    shared = [
+        (f"Average, {title.lower()}", [place for place in places if place in common])
+        for title, places in means
+    ]
+    commons = ranked(
+        [over_common(values, each.label, each.source) for each, values in zip(sources, grid, strict=True)]
+    )
+    rows = []
+    for source, values, of_common in zip(sources, grid, commons, strict=True):
+        of_row = average(values, source.label, source.source)
+        rows.append(Row((_name(source),), tuple((value,) for value in (*values, of_row, *of_common))))
+    if len(sources) > 1:
+        label = f"{sources[0].variant} (mean of sources)"
+        of_columns = [
+            average(column, label, dataset=target.title)
+            for column, target in zip(columns, targets, strict=True)
+        ]
+        of_all = (*of_columns, average(chain(*grid), label), *over_common(of_columns, label))
+        rows.append(Row((_MEAN,), tuple((value,) for value in of_all), is_average=True))
+    return rows, tuple(targets[place].title for place in common)
 
 
 def _marked(source: ColumnCells, target: DatasetRow, value: Value) -> Value:
@@ -219,8 +183,7 @@ def _marked(source: ColumnCells, target: DatasetRow, value: Value) -> Value:
     value = replace(value, subject=value.subject._replace(source=source.source))
     if not _applies(value):
         return value
-    cells = [cell for cell in source.cells if cell["dataset"] == target.key]
-    if source.source and any(cell["protocol_source"] for cell in cells):
+    if source.source and any(cell["protocol_source"] for cell in source.on(target.key)):
         value = replace(value, marks=value.marks | {Mark.PROTOCOL})
     if target.target in _parts(source):
         value = replace(value, marks=value.marks | {Mark.SEEN}, gap=NOT_APPLICABLE)

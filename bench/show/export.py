@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.results import numbers_of, plain_source, trace
-from bench.show.choose import choose, fill_columns, settings
+from bench.show import select
+from bench.show.choose import settings
 from bench.show.means import Cell, ColumnCells, Results
 from bench.show.model import Value
 from bench.show.render_data import origin
-from bench.show.summary import summarise
 
 _PER_CLASS = ("data", "prompt")
 """Settings with another value for each class."""
@@ -58,9 +58,8 @@ def runs(cells: Iterable[Cell], **wanted: Any) -> list[Run]:
     Raises:
         BenchError: Nothing is there, or cells of one column were measured differently.
     """
-    columns = fill_columns(choose(cells, **wanted))
-    results = summarise(columns, datasets=wanted.get("datasets", ()))
-    return [_run(column, results) for column in columns]
+    chosen = select(cells, **wanted)
+    return [_run(column, chosen.results) for column in chosen.columns]
 
 
 def _run(column: ColumnCells, results: Results) -> Run:
@@ -91,7 +90,7 @@ def _values(column: ColumnCells, results: Results) -> Iterator[tuple[str, Value]
     for group in results.groups:
         for metric in column.cells[0]["metrics"] if group.average else ():
             place = f"average/{_REFUSED.sub('', group.title.lower())}"
-            yield place, results.value(column.label, group, None, metric)
+            yield place, results.value(column.label, group, metric)
 
 
 def _code(letter: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """The images and masks of cells, found again in the datasets' folders, and the maps that lie beside cells."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -108,16 +109,12 @@ class Images:
         return None, ""
 
     def _find_folder(self, dataset: str, target: str, protocol: str | None) -> Folder | None:
-        found = self._folders(dataset, target, protocol)
-        return next((folder for folder in found if folder.key == dataset), None)
-
-    def _folders(self, dataset: str, target: str, protocol: str | None) -> Iterator[Folder]:
-        """Yield the folders under the data root that may be the dataset."""
         own = [path for path in self._root.glob("*/") if path.is_dir() and own_key(path) == dataset]
         named = [f"{target}:{protocol}"] if protocol else []
         specs: list[str | Path] = [*own, *named, target]
         for spec in specs:
-            try:
-                yield open_dataset(spec, self._root, missing_ok=True)
-            except (OSError, ValueError):  # not here
-                continue
+            with suppress(OSError, ValueError):  # not here
+                folder = open_dataset(spec, self._root, missing_ok=True)
+                if folder.key == dataset:
+                    return folder
+        return None

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby, product
 
 from bench.errors import BenchError
-from bench.show.means import ColumnCells, DatasetRow, Group, Results
+from bench.show.means import ColumnCells, Place, Results
 from bench.show.model import (
     LEVELS,
     TRIPLES,
@@ -18,6 +19,7 @@ from bench.show.model import (
     ranked,
     with_aupro,
 )
+from bench.show.notes import notes
 from bench.store.marks import INDUCTIVE
 
 _TITLE = "Zero-shot anomaly detection: means over classes, in percent"
@@ -26,24 +28,32 @@ _ABLATION = {
     "pixel": ("pixel_auroc", "pixel_aupro", "pixel_aupro_exact", "pixel_f1max"),
 }
 _ALL = {"image": TRIPLES["image"], "pixel": (*_ABLATION["pixel"], "pixel_ap")}
-Entries = Callable[[Group, DatasetRow | None, Sequence[str]], tuple[Entry, ...]]
-"""(group, dataset or None for the average, metrics) -> the entries of that row."""
+Entries = Callable[[Place, Sequence[str]], tuple[Entry, ...]]
+"""(dataset or group, metrics) -> the entries of that row."""
 
 
 def paper(results: Results, aupro: str | None = None) -> Table:
     """Return the layout of Tipsomaly's Table 1: datasets by level and domain, methods side by side."""
 
-    def entries(group: Group, dataset: DatasetRow | None, metrics: Sequence[str]) -> tuple[Entry, ...]:
-        return ranked(
-            [
-                tuple(results.value(label, group, dataset, metric) for metric in metrics)
-                for label in results.labels
-            ]
-        )
-
     columns = [Column(each.label, setting=each.setting) for each in results.columns]
-    sections = level_sections(results, entries, aupro)
+    sections = level_sections(results, partial(_rivals, results, results.columns), aupro)
     return make_table(results, "paper", _TITLE, ("Domain", "Dataset"), columns, sections)
+
+
+def _rivals(
+    results: Results,
+    columns: Sequence[ColumnCells],
+    place: Place,
+    metrics: Sequence[str],
+    class_key: str = "",
+) -> tuple[Entry, ...]:
+    """Return the entries of columns that are ranked against each other."""
+    return ranked(
+        [
+            tuple(results.value(column.label, place, metric, class_key) for metric in metrics)
+            for column in columns
+        ]
+    )
 
 
 def level_sections(results: Results, entries: Entries, aupro: str | None) -> Iterator[Section]:
@@ -54,9 +64,9 @@ def level_sections(results: Results, entries: Entries, aupro: str | None) -> Ite
         for group in (group for group in results.groups if group.heading == heading):
             members = group.at(level)
             for dataset in members:
-                rows.append(Row((group.title, dataset.title), entries(group, dataset, metrics)))
+                rows.append(Row((group.title, dataset.title), entries(dataset, metrics)))
             if members and group.average:
-                row = Row((group.title, group.average), entries(group, None, metrics), is_average=True)
+                row = Row((group.title, group.average), entries(group, metrics), is_average=True)
                 rows.append(row)
         if rows:
             yield Section(f"{heading}{LEVELS[level]} {_names(metrics)}", tuple(rows))
@@ -69,35 +79,26 @@ def _names(metrics: Sequence[str]) -> str:
 def per_class(results: Results, aupro: str | None = None) -> Table:
     """Return every class with all metrics, both AUPROs among them; a section for each dataset with cells."""
     run = {(label, dataset) for label, dataset, class_key, _ in results.values if class_key}
-    datasets = [
-        (group, dataset)
-        for group, dataset in results.rows
-        if any((label, dataset.key) in run for label in results.labels)
-    ]
+    datasets = [row for row in results.rows if row.key in {key for _, key in run}]
     if not datasets:
         raise BenchError(f"{results.origin} has no numbers of single classes; choose another layout")
-    levels = [level for level in LEVELS if any(level in dataset.levels for _, dataset in datasets)]
+    levels = [level for level in LEVELS if any(level in dataset.levels for dataset in datasets)]
     metrics = [metric for level in levels for metric in results.known(with_aupro(_ALL[level], aupro))]
     stubs = ("Class", "Method") if len(results.columns) > 1 else ("Class",)
     sections = []
-    for group, dataset in datasets:
+    for dataset in datasets:
         present = [method for method in results.columns if (method.label, dataset.key) in run]
         for setting, alike in _by_setting(present):
             rows: list[Row] = []
             for class_key in (*dataset.classes, "") if len(dataset.classes) > 1 else dataset.classes:
-                rivals = ranked(
-                    [
-                        tuple(results.value(m.label, group, dataset, metric, class_key) for metric in metrics)
-                        for m in alike
-                    ]
-                )
+                rivals = _rivals(results, alike, dataset, metrics, class_key)
                 for method, values in zip(alike, rivals, strict=True):
                     names = (class_key or "Mean", method.label)[: len(stubs)]
                     rows.append(Row(names, tuple((value,) for value in values), is_average=not class_key))
-            sections.append(Section(f"{dataset.title} ({group.title.lower()}{setting})", tuple(rows)))
+            sections.append(Section(f"{dataset.title} ({dataset.group.lower()}{setting})", tuple(rows)))
     title = "Results per class, in percent"
-    title += f": {results.labels[0]}" if len(results.labels) == 1 else ""
-    columns = [Column(metric_title(metric), _short(metric.partition("_")[0])) for metric in metrics]
+    title += f": {results.columns[0].label}" if len(results.columns) == 1 else ""
+    columns = [Column(metric_title(metric), metric.partition("_")[0].capitalize()) for metric in metrics]
     return make_table(results, "per-class", title, stubs, columns, sections)
 
 
@@ -109,7 +110,7 @@ def _by_setting(methods: Sequence[ColumnCells]) -> Iterator[tuple[str, list[Colu
 
 def methods(results: Results, aupro: str | None = None) -> Table:
     """Return one row for each method or variant, with the averages of the domains; for ablations too."""
-    places: list[tuple[Column, Group, DatasetRow | None, Sequence[str]]] = []
+    places: list[tuple[Column, Place, Sequence[str]]] = []
     headings = []
     for level in LEVELS:
         metrics = results.known(with_aupro(_ABLATION[level], aupro))
@@ -118,15 +119,12 @@ def methods(results: Results, aupro: str | None = None) -> Table:
             rows = group.at(level)
             if rows and group.average:
                 title = group.title.lower() + ("" if group.is_whole else f" ({len(rows)} datasets)")
-                places.append((Column(title, _short(level)), group, None, metrics))
+                places.append((Column(title, level.capitalize()), group, metrics))
             else:
-                places += [(Column(row.title, _short(level)), group, row, metrics) for row in rows]
+                places += [(Column(row.title, level.capitalize()), row, metrics) for row in rows]
 
     def rows_of(alike: Sequence[ColumnCells]) -> Iterator[Row]:
-        grid = [
-            ranked([tuple(results.value(m.label, group, row, metric) for metric in metrics) for m in alike])
-            for _, group, row, metrics in places
-        ]
+        grid = [_rivals(results, alike, place, metrics) for _, place, metrics in places]
         for method, entries in zip(alike, zip(*grid, strict=True), strict=True):
             yield Row((method.label,), entries)
 
@@ -137,10 +135,6 @@ def methods(results: Results, aupro: str | None = None) -> Table:
     columns = [column for column, *_ in places]
     title = "Averages over datasets, in percent"
     return make_table(results, "methods", title, ("Method",), columns, sections)
-
-
-def _short(level: str) -> str:
-    return level.capitalize()
 
 
 def make_table(
@@ -155,8 +149,8 @@ def make_table(
     """Return the table with the notes on what it shows; `remarks` come last."""
     rows = tuple(sections)
     table = Table(layout, title, stubs, tuple(columns), rows, results.headlines, (), results.footer)
-    notes = results.notes({value.metric for value in table.values()})
-    return replace(table, notes=(*notes, *remarks))
+    said = notes(results, {value.metric for value in table.values()})
+    return replace(table, notes=(*said, *remarks))
 
 
 LAYOUTS: Mapping[str, Callable[[Results, str | None], Table]] = {

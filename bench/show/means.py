@@ -1,6 +1,6 @@
 """Means and what is said about them: what every layout looks its numbers up in."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -19,6 +19,8 @@ class DatasetRow:
     """Key in the catalog, also for stand-ins; else as `key`."""
     title: str
     levels: tuple[str, ...]
+    group: str
+    """The title of its group."""
     classes: tuple[str, ...] = ()
 
 
@@ -40,6 +42,8 @@ class Group:
         return tuple(dataset for dataset in self.datasets if level in dataset.levels)
 
 
+Place = DatasetRow | Group
+"""A row of a table: a dataset, or the average of a group."""
 Cell = Mapping[str, Any]
 
 
@@ -63,6 +67,10 @@ class ColumnCells:
     as_published: bool = True
     """Whether it is the method with its paper's options, source and weights, in whatever precision."""
 
+    def on(self, dataset: str) -> list[Cell]:
+        """Return its cells of one dataset, a key."""
+        return [cell for cell in self.cells if cell["dataset"] == dataset]
+
 
 ValueKey = tuple[str, str, str, str]
 """(method label, dataset key, class key or "" for the mean, metric)."""
@@ -80,26 +88,21 @@ class Results:
     values: Mapping[ValueKey, Value]
     footer: str
     headlines: tuple[str, ...] = ()
-    notes: Callable[[Collection[str]], Sequence[str]] = lambda _: ()
-    """Metrics that a table shows -> what is to be said below it."""
+    remarks: tuple[str, ...] = ()
+    """The caller's sentences below a table."""
     absent: str = NOT_RUN
     """What stands for a number that a dataset could have and that is not here."""
     misprints: Mapping[AverageKey, str] = field(default_factory=dict)
     """Where printed averages are not the means of their rows, and what is to be said of it."""
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The methods' labels, in order."""
-        return tuple(column.label for column in self.columns)
-
-    @property
-    def rows(self) -> tuple[tuple[Group, DatasetRow], ...]:
-        """Every dataset with its group, in order."""
-        return tuple((group, row) for group in self.groups for row in group.datasets)
+    def rows(self) -> tuple[DatasetRow, ...]:
+        """Every dataset, group by group."""
+        return tuple(row for group in self.groups for row in group.datasets)
 
     def known(self, metrics: Sequence[str]) -> tuple[str, ...]:
         """Return those of the metrics that some dataset here could have (in print: that are printed)."""
-        levels = {level for _, row in self.rows for level in row.levels}
+        levels = {level for row in self.rows for level in row.levels}
         printed = {metric for *_, metric in self.values}
         return tuple(
             metric
@@ -107,24 +110,21 @@ class Results:
             if metric.partition("_")[0] in levels and (self.absent == NOT_RUN or metric in printed)
         )
 
-    def value(
-        self, label: str, group: Group, dataset: DatasetRow | None, metric: str, class_key: str = ""
-    ) -> Value:
+    def value(self, label: str, place: Place, metric: str, class_key: str = "") -> Value:
         """Return the value of a dataset or class, or the gap that stands for it.
 
-        Without `dataset` it is the mean over the group's datasets; trained-on ones are left out, which
-        makes it partial.
+        Of a group it is the mean over its datasets; trained-on ones are left out, which makes it partial.
         """
         level = metric.partition("_")[0]
-        if dataset is None:
-            values = [self.value(label, group, row, metric) for row in group.at(level)]
-            subject = Subject(self.origin, label, group.title, group.average or "")
+        if isinstance(place, Group):
+            values = [self.value(label, row, metric) for row in place.at(level)]
+            subject = Subject(self.origin, label, place.title, place.average or "")
             return mean(values, len(values), metric, subject, without=Mark.SEEN)
-        value = self.values.get((label, dataset.key, class_key, metric))
+        value = self.values.get((label, place.key, class_key, metric))
         if value is not None:
             return value
-        subject = Subject(self.origin, label, group.title, dataset.title, class_key)
-        return Value(metric, subject, gap=self.absent if level in dataset.levels else NOT_APPLICABLE)
+        subject = Subject(self.origin, label, place.group, place.title, class_key)
+        return Value(metric, subject, gap=self.absent if level in place.levels else NOT_APPLICABLE)
 
 
 def mean(

@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from bench.errors import unknown
+from bench.errors import refuse_unknown
 from bench.results import Trace
 from bench.show.ranking import dense_ranks, percent
 from bench.store.marks import INDUCTIVE, SETTINGS, Mark, legend, symbols
@@ -39,9 +39,10 @@ AUPRO = {
 
 def with_aupro(metrics: Sequence[str], which: str | None) -> tuple[str, ...]:
     """Return the metrics with that AUPRO (a key of `AUPRO`) where they have one; None: as they are."""
-    if which is not None and which not in AUPRO:
-        raise unknown("AUPRO", which, AUPRO)
-    if which is None or not set(AUPRO["both"]) & set(metrics):
+    if which is None:
+        return tuple(metrics)
+    refuse_unknown("AUPRO", [which], AUPRO)
+    if not set(AUPRO["both"]) & set(metrics):
         return tuple(metrics)
     place = min(metrics.index(metric) for metric in AUPRO["both"] if metric in metrics)
     others = [metric for metric in metrics if metric not in AUPRO["both"]]

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from bench.results import marks_of, relations, seed_of
-from bench.show.means import Cell, ColumnCells, DatasetRow, sort_seeds
+from bench.results import grouped, marks_of, relations, seed_of
+from bench.show.means import Cell, ColumnCells, DatasetRow, Results, sort_seeds
 from bench.show.model import metric_title
 from bench.store.marks import Mark
 
@@ -26,24 +26,20 @@ def headlines(columns: Sequence[ColumnCells], without: str | None = None) -> tup
     return tuple(line for line in lines if line.rstrip(".") != (without or "").rstrip("."))
 
 
-def notes(
-    columns: Sequence[ColumnCells],
-    datasets: Sequence[DatasetRow],
-    remarks: Sequence[str],
-    metrics: Collection[str],
-) -> tuple[str, ...]:
-    """Return what is to be said of the columns on the datasets where a table shows these metrics."""
+def notes(results: Results, metrics: Collection[str]) -> tuple[str, ...]:
+    """Return what is to be said of the results where a table shows these metrics."""
+    columns = results.columns
     of_datasets: list[Remark] = []
     few: dict[str, list[str]] = {}
     for column in columns:
-        for dataset in datasets:
-            cells = [cell for cell in column.cells if cell["dataset"] == dataset.key]
-            if cells:
+        for dataset in results.rows:
+            if cells := column.on(dataset.key):
                 of_datasets += _of_dataset(column, dataset, cells, metrics)
                 few.setdefault(column.label, []).extend(_few(dataset, cells, metrics))
     resting = "; ".join(f"{label} on {', '.join(where)}" for label, where in few.items() if where)
     return (
-        *remarks,
+        *results.remarks,
+        *(text for (_, _, metric), text in results.misprints.items() if metric in metrics),
         *_titles(columns),
         *seeds(columns),
         *_joined(of_datasets, len(columns)),
@@ -53,23 +49,20 @@ def notes(
 
 def _joined(remarks: Sequence[Remark], n_columns: int) -> list[str]:
     """Return remarks as sentences; what is said of several datasets or columns is said once."""
-    datasets: dict[tuple[str, str], list[str]] = {}
-    for label, title, remark in remarks:
-        datasets.setdefault((label, remark), []).append(title)
-    columns: dict[tuple[str, str], list[str]] = {}
-    for (label, remark), titles in datasets.items():
-        columns.setdefault((", ".join(titles), remark), []).append(label)
+    of_column = [
+        (label, ", ".join(title for _, title, _ in alike), remark)
+        for (label, remark), alike in grouped(remarks, lambda each: (each[0], each[2])).items()
+    ]
     return [
-        f"{'all methods' if len(labels) == n_columns > 1 else ', '.join(labels)} on {titles}{remark}"
-        for (titles, remark), labels in columns.items()
+        f"{'all methods' if len(alike) == n_columns > 1 else ', '.join(label for label, *_ in alike)} "
+        f"on {titles}{remark}"
+        for (titles, remark), alike in grouped(of_column, lambda each: each[1:]).items()
     ]
 
 
 def _titles(columns: Sequence[ColumnCells]) -> Iterator[str]:
-    keys: dict[str, dict[str, None]] = {}
-    for column in columns:
-        keys.setdefault(column.title, {})[column.method] = None
-    for title, methods in keys.items():
+    for title, alike in grouped(columns, lambda column: column.title).items():
+        methods = list(dict.fromkeys(column.method for column in alike))
         if len(methods) > 1:
             yield f"the methods {' and '.join(methods)} have one title, {title}: told apart by their keys"
 

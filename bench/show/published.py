@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -73,12 +73,7 @@ def read(path: Path) -> Results:
     columns = [ColumnCells(method, method, method, setting=setting) for method, setting in settings.items()]
     columns.sort(key=lambda column: SETTINGS.index(column.setting))
     results = Results(origin, tuple(columns), _groups(printed), values, footer, absent=NOT_APPLICABLE)
-    misprints = dict(_misprints(results, averages))
-
-    def notes(metrics: Collection[str]) -> list[str]:
-        return [text for (_, _, metric), text in misprints.items() if metric in metrics]
-
-    return replace(results, notes=notes, misprints=misprints)
+    return replace(results, misprints=dict(_misprints(results, averages)))
 
 
 def _parse(path: Path) -> Iterator[Printed]:
@@ -134,8 +129,9 @@ def _groups(rows: list[Printed]) -> tuple[Group, ...]:
         subjects = [value.subject for value in datasets[key]]
         levels = tuple(dict.fromkeys(value.metric.partition("_")[0] for value in datasets[key]))
         classes = tuple(dict.fromkeys(subject.class_key for subject in subjects if subject.class_key))
-        group = groups.setdefault(subjects[0].domain, [])
-        group.append(DatasetRow(key, key, subjects[0].dataset, levels, classes))
+        group = subjects[0].domain
+        row = DatasetRow(key, key, subjects[0].dataset, levels, group, classes)
+        groups.setdefault(group, []).append(row)
     return tuple(Group(title, tuple(members), "Average") for title, members in groups.items() if members)
 
 
@@ -145,7 +141,7 @@ def _misprints(results: Results, averages: list[Value]) -> Iterator[tuple[Averag
         _, method, domain, *_ = value.subject
         if domain not in groups:  # over something else than a domain
             continue
-        computed = results.value(method, groups[domain], None, value.metric).shown
+        computed = results.value(method, groups[domain], value.metric).shown
         if computed != value.shown:
             level, title = value.metric.partition("_")[0], metric_title(value.metric)
             yield (

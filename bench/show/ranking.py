@@ -1,6 +1,6 @@
 """Rounding and ranking: percentages with one decimal, ranked densely after rounding."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
@@ -26,9 +26,5 @@ def dense_ranks(shown: Sequence[Decimal | None]) -> list[int | None]:
     rivals = [value for value in shown if value is not None]
     if len(rivals) < 2:
         return [None] * len(shown)
-    order = _descending(rivals)
+    order = sorted(set(rivals), reverse=True)
     return [None if value is None else order.index(value) + 1 for value in shown]
-
-
-def _descending(values: Iterable[Decimal]) -> list[Decimal]:
-    return sorted(set(values), reverse=True)

@@ -6,12 +6,11 @@ import importlib.util
 import io
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
 from bench.errors import BenchError
 from bench.results import Trace
-from bench.show.model import UNDEFINED, Table, Value
+from bench.show.model import UNDEFINED, Column, Row, Section, Table, Value
 
 FIELDS = (
     *("paper", "table", "method", "source", "domain", "dataset", "class", "setting", "level", "metric"),
@@ -125,26 +124,21 @@ def render_json(table: Table) -> str:
         "title": table.title,
         "headlines": table.headlines,
         "stubs": table.stubs,
-        "columns": [asdict(column) for column in table.columns],
-        "sections": [
-            {
-                "title": section.title,
-                "rows": [
-                    {
-                        "labels": row.labels,
-                        "average": row.is_average,
-                        "entries": [[_value(value) for value in entry] for entry in row.entries],
-                    }
-                    for row in section.rows
-                ],
-            }
-            for section in table.sections
-        ],
+        "columns": table.columns,
+        "sections": table.sections,
         "legend": dict(table.legend()),
         "notes": table.notes,
         "footer": table.footer,
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(part: Column | Section | Row | Value) -> dict[str, Any]:
+    if isinstance(part, Value):
+        return _value(part)
+    if isinstance(part, Row):
+        return {"labels": part.labels, "average": part.is_average, "entries": part.entries}
+    return vars(part)
 
 
 def _value(value: Value) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def _rows(table: Table, rows: Sequence[Row]) -> list[str]:
     """Return the lines of a section; rows with the same first label share it where there is a second one."""
     lines: list[str] = []
     width, shares = len(table.stubs) + len(table.columns), len(table.stubs) > 1
-    for members in _blocks(rows) if shares else ([row] for row in rows):
+    for _, block in groupby(rows, key=lambda row: row.labels[0] if shares else id(row)):
+        members = list(block)
         if lines and (shares or members[0].is_average):
             lines.append(r"\midrule")
         for place, row in enumerate(members):
@@ -102,10 +103,6 @@ def _rows(table: Table, rows: Sequence[Row]) -> list[str]:
                     lines.append(f"\\cmidrule(l){{2-{width}}}")
             lines.append(f"{' & '.join((*labels, *map(_entry, row.entries)))} \\\\")
     return lines
-
-
-def _blocks(rows: Sequence[Row]) -> list[list[Row]]:
-    return [list(block) for _, block in groupby(rows, key=lambda row: row.labels[0])]
 
 
 def _entry(entry: Entry) -> str:

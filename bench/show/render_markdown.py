@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
-from bench.show.model import Column, Entry, Row, Table, Value, common_symbols, only_gap
+from bench.show.model import Entry, Row, Table, Value, common_symbols, only_gap
 
 _SPECIAL = re.compile(r"[\\`*\[<|~]|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown would read as more than itself; an underscore within a word is none of that."""
@@ -36,7 +36,8 @@ def _grid(table: Table, rows: Sequence[Row]) -> str:
         if stubs > 1 and above and above.labels[0] == row.labels[0]:
             labels[0] = ""
         lines.append([*labels, *_ruled(rules, map(_entry, row.entries))])
-    heads = [*map(_escape, table.stubs), *_ruled(rules, map(_heading, table.columns))]
+    titles = (_escape(f"{column.span} {column.title}".strip()) for column in table.columns)
+    heads = [*map(_escape, table.stubs), *_ruled(rules, titles)]
     align = ["left"] * stubs + ["center"] * (len(heads) - stubs)
     return tabulate(lines, heads, tablefmt="pipe", disable_numparse=True, colalign=align)
 
@@ -45,10 +46,6 @@ def _ruled(rules: Sequence[bool], texts: Iterable[str]) -> Iterator[str]:
     """Yield the texts of a line, with a column of its own for every rule."""
     for rule, text in zip(rules, texts, strict=True):
         yield from (_RULE, text) if rule else (text,)
-
-
-def _heading(column: Column) -> str:
-    return _escape(f"{column.span} {column.title}" if column.span else column.title)
 
 
 def _entry(entry: Entry) -> str:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 
 from bench.results import marks_of, seed_of, trace
 from bench.show.footer import footer
 from bench.show.means import Cell, ColumnCells, DatasetRow, Group, Results, ValueKey, mean, sort_seeds
 from bench.show.model import LEVELS, UNDEFINED, Subject, Value
-from bench.show.notes import headlines, notes
+from bench.show.notes import headlines
 from bench.store.marks import Mark
 from datasets.catalog import CATALOG, GROUPS, place_of
 
@@ -37,11 +36,9 @@ def summarise(
     groups = _groups([cell for column in columns for cell in column.cells], datasets)
     values: dict[ValueKey, Value] = {}
     for column in columns:
-        for group in groups:
-            for dataset in group.datasets:
-                if alike := [cell for cell in column.cells if cell["dataset"] == dataset.key]:
-                    values |= _values(column, group, dataset, alike)
-    rows = [row for group in groups for row in group.datasets]
+        for row in (row for group in groups for row in group.datasets):
+            if alike := column.on(row.key):
+                values |= _values(column, row, alike)
     return Results(
         ORIGIN,
         tuple(columns),
@@ -49,17 +46,15 @@ def summarise(
         values,
         footer(columns),
         ((headline,) if headline else ()) + headlines(columns, without=headline),
-        partial(notes, columns, rows, remarks),
+        tuple(remarks),
     )
 
 
-def _values(
-    column: ColumnCells, group: Group, dataset: DatasetRow, cells: Sequence[Cell]
-) -> dict[ValueKey, Value]:
+def _values(column: ColumnCells, dataset: DatasetRow, cells: Sequence[Cell]) -> dict[ValueKey, Value]:
     """Return the values of a dataset's classes and their means for one column."""
     values: dict[ValueKey, Value] = {}
     expected = max(cell["n_classes"] for cell in cells)
-    mean_of = Subject(ORIGIN, column.label, group.title, dataset.title, source=column.source)
+    mean_of = Subject(ORIGIN, column.label, dataset.group, dataset.title, source=column.source)
     for metric in cells[0]["metrics"]:
         if metric.partition("_")[0] not in dataset.levels:
             continue
@@ -103,13 +98,14 @@ def _groups(cells: Sequence[Cell], wanted: Sequence[str]) -> tuple[Group, ...]:
             for domain in ("industrial", "medical"):
                 of_domain = [key for key, target in keys.items() if CATALOG[target].domain == domain]
                 shown = [key for key in of_domain if key in wanted or not wanted]
-                rows = tuple(_row(key, keys[key], cells) for key in shown)
+                title = domain.capitalize() + kind
+                rows = tuple(_row(key, keys[key], title, cells) for key in shown)
                 whole = len(rows) == len(of_domain)
                 average = None if heading else "Average" if whole else "Average of these"
                 if rows:
-                    groups.append(Group(domain.capitalize() + kind, rows, average, whole, heading))
+                    groups.append(Group(title, rows, average, whole, heading))
     own = [key for key in wanted or sorted(found) if key in found and key not in used]
-    rows = tuple(_row(key, str(found[key]["target"]), cells) for key in own)
+    rows = tuple(_row(key, str(found[key]["target"]), _OTHER, cells) for key in own)
     return (*groups, Group(_OTHER, rows, None)) if rows else tuple(groups)
 
 
@@ -122,7 +118,7 @@ def _beyond(prefix: str, found: Mapping[str, Cell], wanted: Sequence[str]) -> li
     return [(key, targets[key]) for key in keys]
 
 
-def _row(key: str, target: str, cells: Sequence[Cell]) -> DatasetRow:
+def _row(key: str, target: str, group: str, cells: Sequence[Cell]) -> DatasetRow:
     alike = [cell for cell in cells if cell["dataset"] == key]
     classes = tuple(dict.fromkeys(cell["class"] for cell in alike))
     entry = CATALOG.get(target)
@@ -130,9 +126,9 @@ def _row(key: str, target: str, cells: Sequence[Cell]) -> DatasetRow:
         title = alike[0]["dataset_title"]
         namesakes = {cell["dataset"] for cell in cells if cell["dataset_title"] == title}
         # What a folder lacks for a level is said in its row, which therefore stands at every level.
-        return DatasetRow(key, target, title if len(namesakes) == 1 else key, tuple(LEVELS), classes)
+        return DatasetRow(key, target, title if len(namesakes) == 1 else key, tuple(LEVELS), group, classes)
     if key.removeprefix(_STANDIN) != target:  # a part of the dataset, as its protocol has it
-        return DatasetRow(key, target, alike[0]["dataset_title"], tuple(alike[0]["levels"]), classes)
+        return DatasetRow(key, target, alike[0]["dataset_title"], tuple(alike[0]["levels"]), group, classes)
     known = tuple(each.key for each in entry.classes)
     whole = all(cell["n_classes"] == len(known) for cell in alike) and set(classes) <= set(known)
-    return DatasetRow(key, target, entry.title, entry.levels, known if whole else classes)
+    return DatasetRow(key, target, entry.title, entry.levels, group, known if whole else classes)

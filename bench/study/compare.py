@@ -6,10 +6,11 @@ intervals cover the choice of test images and nothing else: a method with severa
 the mean of their metrics, in every resample anew.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 from bench.errors import BenchError, unknown
 from bench.results import seed_of
@@ -59,14 +60,12 @@ def compare(
     methods: Sequence[str],
     *,
     against: str | None = None,
-    datasets: Sequence[str] = (),
-    where: Mapping[str, str] | None = None,
-    latest: bool = False,
     metrics: Sequence[str] = METRICS,
     correction: str = "holm",
     resamples: int | None = None,
     seed: int = 0,
     read_counts: ReadCounts = lambda cell: None,
+    **wanted: Any,
 ) -> Table:
     """Return the differences of all pairs of methods, the first minus the second: a section a metric.
 
@@ -74,14 +73,12 @@ def compare(
         cells: As read from the store.
         methods: `key` or `key:preset` of two or more.
         against: A control: every method minus this one, and no other pairs. It need not be in `methods`.
-        datasets: Their keys; empty: all that every method has cells of.
-        where: As in `bench.show.build`, for all methods.
-        latest: Likewise.
         metrics: Of those at image level, or of `bench.study.resampling.PIXEL_METRICS`.
         correction: Of p-values and intervals for several comparisons, one of `CORRECTIONS`.
         resamples: How many; None: 2000, and more for more than five comparisons.
         seed: What they are drawn by.
         read_counts: For metrics at pixel level: finds what was kept of a cell's maps.
+        wanted: `datasets`, `where` and `latest`, which choose cells as in `open_sides`.
 
     Raises:
         BenchError: A method has not just one column, or not the cells or kept maps that are wanted, or was
@@ -96,7 +93,7 @@ def compare(
     else:
         pairs = tuple((place, control) for place in places if place != control)
     _refuse_metrics(metrics)
-    sides = open_sides(list(cells), words, datasets=datasets, where=where, latest=latest)
+    sides = open_sides(list(cells), words, **wanted)
     plan = _Comparisons(sides.labels, pairs, correction)
     count = max(_LEAST, _EACH * plan.at_once) if resamples is None else resamples
     if count < (least := statistics.least_resamples(plan.at_once)):

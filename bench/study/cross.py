@@ -1,7 +1,7 @@
 """Train on each source, test on every target: the study of how what was learned carries over."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.run.library import Digest, Library
 from bench.run.plan import Permissions, Plan, Settings
@@ -56,12 +56,11 @@ class CrossPlan:
             )
             for job in self.jobs
         ]
-        empty = Plan(warnings=plans[0].warnings if plans else ())
-        return replace(
-            empty,
+        return Plan(
             tasks=tuple(task for plan in plans for task in plan.tasks),
             done=tuple(cell for plan in plans for cell in plan.done),
             refused=tuple(refusal for plan in plans for refusal in plan.refused),
+            warnings=plans[0].warnings if plans else (),
         )
 
 

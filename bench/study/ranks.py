@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, refuse_unknown
 from bench.show.figures.critical import Diagram
 from bench.show.means import Cell, Results
 from bench.show.model import (
@@ -59,10 +60,8 @@ def ranks(
     methods: Sequence[str],
     *,
     against: str | None = None,
-    datasets: Sequence[str] = (),
-    where: Mapping[str, str] | None = None,
-    latest: bool = False,
     metrics: Sequence[str] = METRICS,
+    **wanted: Any,
 ) -> Ranks:
     """Return the average ranks of three methods or more, 1 is best.
 
@@ -71,10 +70,8 @@ def ranks(
         methods: `key` or `key:preset`.
         against: A control: the critical difference is that of all others from it alone. It need not be in
             `methods`.
-        datasets: Their keys; empty: all that every method has cells of.
-        where: As in `bench.show.build`, for all methods.
-        latest: Likewise.
         metrics: Keys of the metrics, each ranked by itself.
+        wanted: `datasets`, `where` and `latest`, which choose cells as in `open_sides`.
 
     Raises:
         BenchError: Fewer than three methods, methods of different settings, two datasets with the same
@@ -83,12 +80,10 @@ def ranks(
     words, control = with_control(methods, against)
     if len(words) < 3:
         raise BenchError(f"average ranks need three methods or more, not {len(words)}: leave out --ranks")
-    sides = open_sides(list(cells), words, datasets=datasets, where=where, latest=latest)
+    sides = open_sides(list(cells), words, **wanted)
     _refuse_unlike(sides)
-    known = {name for column in sides.columns for cell in column.cells for name in cell["metrics"]}
-    for metric in metrics:
-        if metric not in known:
-            raise unknown("metric", metric, known)
+    known = (name for column in sides.columns for cell in column.cells for name in cell["metrics"])
+    refuse_unknown("metric", metrics, known)
     results = summarise(sides.columns, datasets=[target.key for target in sides.targets])
     found: dict[str, Ranking] = {}
     without: dict[str, list[str]] = {}
@@ -126,10 +121,10 @@ def _refuse_unlike(sides: Sides) -> None:
 
 def _values(sides: Sides, results: Results, metric: str) -> tuple[list[list[Fraction]], list[str]]:
     """Return the numbers as shown (datasets, methods) of the datasets that count; why others do not."""
-    rows = {row.key: (group, row) for group, row in results.rows}
+    rows = {row.key: row for row in results.rows}
     counted, left_out = [], []
     for target in sides.targets:
-        values = [results.value(label, *rows[target.key], metric) for label in sides.labels]
+        values = [results.value(label, rows[target.key], metric) for label in sides.labels]
         if any(value.gap == NOT_APPLICABLE and value.number is None for value in values):
             continue
         if why := [f"{value.subject.method} {_reason(value)}" for value in values if not value.competes]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.results import Trace, marks_of, trace
-from bench.show.means import Cell
+from bench.show.means import Cell, DatasetRow
 from bench.show.model import metric_title
 from bench.store.marks import Mark
 from bench.study.bootstrap import METRICS, Measure, resampled, weighted_metrics
-from bench.study.sides import Sides, Target, images, labels, on, scores
+from bench.study.sides import Sides, images, labels, scores
 from metrics import Counts
 from metrics.counts import METRICS as PIXEL_METRICS
 
@@ -79,8 +79,8 @@ class Resampling:
         for target in self.sides.targets:
             if classes := self._classes(target):
                 marks = _marks(self.sides, target.key, len(classes))
-                traces = tuple(frozenset(map(trace, on(side, target.key))) for side in self.sides.columns)
-                lines.append(Line(target.title, Found.mean(classes), marks, traces, target.domain))
+                traces = tuple(frozenset(map(trace, side.on(target.key))) for side in self.sides.columns)
+                lines.append(Line(target.title, Found.mean(classes), marks, traces, target.group))
         if not lines:
             raise BenchError(f"nothing to compare at {self.level} level: {'; '.join(self.notes)}")
         domains = list(dict.fromkeys(line.domain for line in lines))
@@ -92,7 +92,7 @@ class Resampling:
             apart += [*of_domain, *_mean(of_domain, f"{MEAN}, {domain or 'other'}")]
         return [*apart, *_mean(lines, MEAN)]
 
-    def _classes(self, target: Target) -> list[Found]:
+    def _classes(self, target: DatasetRow) -> list[Found]:
         """Return what was found for each class of a dataset that has the level."""
         found: list[Found] = []
         left_out: dict[str, list[str]] = {}
@@ -170,6 +170,6 @@ def _mean(lines: Sequence[Line], title: str) -> list[Line]:
 
 
 def _marks(sides: Sides, key: str, n_classes: int) -> tuple[frozenset[Mark], ...]:
-    expected = max(cell["n_classes"] for column in sides.columns for cell in on(column, key))
+    expected = max(cell["n_classes"] for column in sides.columns for cell in column.on(key))
     lacking = {Mark.PARTIAL} if n_classes < expected else set()
-    return tuple(frozenset[Mark](lacking).union(*map(marks_of, on(column, key))) for column in sides.columns)
+    return tuple(frozenset[Mark](lacking).union(*map(marks_of, column.on(key))) for column in sides.columns)

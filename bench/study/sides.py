@@ -8,10 +8,10 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.results import seed_of
-from bench.show.choose import choose, fill_columns
+from bench.show import select
 from bench.show.cross import refuse_mixed_worlds
 from bench.show.footer import footer
-from bench.show.means import Cell, ColumnCells, sort_seeds
+from bench.show.means import Cell, ColumnCells, DatasetRow, sort_seeds
 from bench.show.model import Column, Section, Table
 from bench.show.notes import headlines
 from datasets.catalog import CATALOG, place_of
@@ -20,24 +20,13 @@ _STANDIN = "standin_"
 
 
 @dataclass(frozen=True)
-class Target:
-    """A dataset that all sides have."""
-
-    key: str
-    target: str
-    """Key in the catalog, also for stand-ins and parts; else as `key`."""
-    title: str
-    domain: str
-    """`industrial`, `medical`, or empty."""
-
-
-@dataclass(frozen=True)
 class Sides:
     """The methods that are compared and what they are compared on."""
 
     columns: tuple[ColumnCells, ...]
-    targets: tuple[Target, ...]
-    """Industrial datasets, then medical ones, then others; each in the catalog's order."""
+    targets: tuple[DatasetRow, ...]
+    """Datasets that all sides have: the groups `industrial`, `medical`, then empty; each in the catalog's
+    order."""
     notes: tuple[str, ...]
 
     @property
@@ -60,7 +49,7 @@ class Sides:
 
     def classes(self, key: str) -> list[str]:
         """Return the classes of a dataset that some side has a cell of."""
-        return list(dict.fromkeys(cell["class"] for column in self.columns for cell in on(column, key)))
+        return list(dict.fromkeys(cell["class"] for column in self.columns for cell in column.on(key)))
 
     def cells(self, key: str, class_key: str) -> list[list[Cell]]:
         """Return a class's cells of every side, one for each training seed that it has on the dataset.
@@ -89,15 +78,16 @@ def open_sides(
 ) -> Sides:
     """Return the columns that `words` name, on `datasets` or on all that every one of them has cells of.
 
+    `where` and `latest` are as in `bench.show.build`, for all methods.
+
     Raises `BenchError` if a method has not just one column, is named twice or lacks a wanted dataset, and
     if generated datasets stand beside real ones.
     """
 
     def column(word: str) -> ColumnCells:
         fitting = _fitting(where, cells, word)
-        return _only(
-            word, fill_columns(choose(cells, methods=[word], datasets=datasets, where=fitting, latest=latest))
-        )
+        chosen = select(cells, methods=[word], datasets=datasets, where=fitting, latest=latest)
+        return _only(word, chosen.columns)
 
     columns = [column(word) for word in words]
     for place, one in enumerate(columns):
@@ -113,11 +103,6 @@ def open_sides(
         for column in columns
     )
     return Sides(tuple(restricted), tuple(targets), tuple(notes))
-
-
-def on(column: ColumnCells, key: str) -> list[Cell]:
-    """Return a column's cells of one dataset."""
-    return [cell for cell in column.cells if cell["dataset"] == key]
 
 
 def images(cell: Cell) -> list[Mapping[str, Any]]:
@@ -152,7 +137,7 @@ def _only(word: str, columns: Sequence[ColumnCells]) -> ColumnCells:
     return found[0]
 
 
-def _targets(columns: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[list[Target], list[str]]:
+def _targets(columns: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[list[DatasetRow], list[str]]:
     """Return the datasets to compare on, and a note on those left out."""
     here = [{str(cell["dataset"]) for cell in column.cells} for column in columns]
     for key in wanted:
@@ -165,24 +150,15 @@ def _targets(columns: Sequence[ColumnCells], wanted: Sequence[str]) -> tuple[lis
         raise BenchError(f"{names} have no dataset in common: run one of them")
     found = {str(cell["dataset"]): cell for cell in columns[0].cells if cell["dataset"] in shared}
     refuse_mixed_worlds([(key, str(cell["target"])) for key, cell in found.items()])
-    domains = ("industrial", "medical")
-
-    def place(key: str) -> tuple[object, ...]:
-        domain, target = _domain(found[key]), found[key]["target"]
-        by_domain = domains.index(domain) if domain in domains else len(domains)
-        return by_domain, place_of(target), key
-
     targets = [
-        Target(key, str(found[key]["target"]), _title(found[key]), _domain(found[key]))
-        for key in sorted(found, key=place)
+        DatasetRow(key, cell["target"], _title(cell), tuple(cell["levels"]), cell["domain"] or "")
+        for key, cell in found.items()
     ]
+    domains = {"industrial": 0, "medical": 1}
+    targets.sort(key=lambda row: (domains.get(row.group, len(domains)), place_of(row.target), row.key))
     alone = sorted(set.union(*here) - shared)
     who = "only one method has cells" if len(columns) == 2 else "not all methods have cells"
     return targets, [f"not compared, because {who}: {', '.join(alone)}"] if alone else []
-
-
-def _domain(cell: Cell) -> str:
-    return str(cell["domain"] or "")
 
 
 def _title(cell: Cell) -> str:
@@ -191,8 +167,8 @@ def _title(cell: Cell) -> str:
 
 
 def _replicates(column: ColumnCells, key: str, class_key: str) -> list[Cell]:
-    cells = {seed_of(cell): cell for cell in on(column, key) if cell["class"] == class_key}
-    for seed in sort_seeds(map(seed_of, on(column, key))):
+    cells = {seed_of(cell): cell for cell in column.on(key) if cell["class"] == class_key}
+    for seed in sort_seeds(map(seed_of, column.on(key))):
         if seed not in cells:
             who = f"{column.label}, seed {seed}," if seed else column.label
             raise BenchError(f"{who} has no cell of {key}/{class_key}: run it, or leave {key} out")

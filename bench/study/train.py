@@ -8,7 +8,6 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from bench.run.features import Encoder
 from bench.run.machine import Machine, ahead, batches, on_device
 from bench.store.cells import write_json
 from bench.store.provenance import provenance
-from bench.store.trained import Trained
 from bench.study.job import Digest, Example, TrainJob, differences, examples_of, record_of
 from bench.study.progress import Progress
 from datasets.images import read_image, read_mask, resize_mask
@@ -58,7 +56,7 @@ def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListen
     model = job.request.detector.begin(job.files, job.seed, **job.options).to(machine.device).eval()
     model.requires_grad_(False)
     learned = model.learned()
-    progress = Progress(job.out, _identity(record, model.version))
+    progress = Progress(job.out, dataclasses.asdict(record) | {"version": model.version})
     trainer = _Trainer(job, model, digest, machine)
     state = progress.load()
     curve: list[dict[str, float]] = list(state["curve"]) if state else []
@@ -92,10 +90,6 @@ def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListen
     write_json(job.out.with_name(f"{job.out.stem}.provenance.json"), made, "--weights-root")
     progress.drop()
     return job.out
-
-
-def _identity(record: Trained, version: int) -> dict[str, Any]:
-    return dataclasses.asdict(record) | {"version": version}
 
 
 def _move_only(trained: Mapping[str, nn.Parameter], learned: Mapping[str, nn.Parameter]) -> None:

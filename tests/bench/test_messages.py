@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import VERBS, _parser
+from bench.cli import VERBS, parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLIT = re.compile(r"run_bench\.py (?P<command>[a-z][^`\n;]*)")
@@ -51,4 +51,4 @@ def test_a_command_shown_parses(file: str, command: str) -> None:
     if len(words) == 1:  # a verb is named, its arguments are left to its help
         assert words[0] in VERBS
         return
-    assert _parser(words[0]).parse_args(words).verb == words[0]
+    assert parser_of(words[0]).parse_args(words).verb == words[0]

@@ -40,15 +40,19 @@ def test_lower_precision_alone_is_the_method_and_beside_float32_a_column_of_its_
     lower = make_dataset("m", "visa", 0.7, **of_encoder)
     (column,) = fill_columns(choose(lower))
     assert (column.label, column.as_published) == ("M", True)
-    assert "; encoders of M in bfloat16; " in build(lower).footer
+    assert "; encoders of M in bfloat16, the drift of M not measured; " in build(lower).footer
     both = build([*lower, *make_dataset("m", "btad", 0.9), *make_dataset("n", "btad", 0.9)])
     assert labels(both) == ["M (precision=bfloat16)", "M (precision=float32)", "N"]
-    assert "; encoders of M (precision=bfloat16) in bfloat16, all else float32; " in both.footer
+    unmeasured = "the drift of M (precision=bfloat16) not measured"
+    assert (
+        f"; encoders of M (precision=bfloat16) in bfloat16, {unmeasured}, all else float32; " in both.footer
+    )
     assert all(column.as_published for column in fill_columns(choose(lower + make_dataset("m", "btad", 0.9))))
     throughout = make_dataset("m", "visa", 0.6, preset="bfloat16", config__precision="bfloat16")
     table = build([*lower, *throughout])
     assert labels(table) == ["M", "M (bfloat16)"]
-    assert "; encoders of M in bfloat16, all of M (bfloat16) in bfloat16; " in table.footer
+    said = "encoders of M in bfloat16, all of M (bfloat16) in bfloat16"
+    assert f"; {said}, the drift of M, M (bfloat16) not measured; " in table.footer
     assert "; float32; " in build(make_dataset("m", "visa", 0.9)).footer
 
 

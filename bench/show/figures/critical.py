@@ -39,17 +39,13 @@ def draw(diagrams: Sequence[Diagram]) -> Figure:
 
     from bench.show.figures.paper import WIDTHS  # noqa: PLC0415
 
-    heights = [_lines(each) for each in diagrams]
+    # In lines: title, critical difference, axis, bars, labels on two sides.
+    heights = [6.5 + _below(each) + ceil(len(each.labels) / 2) for each in diagrams]
     figure = Figure((WIDTHS["text"], sum(heights) * _LINE), layout="constrained")
     grid = figure.subplots(len(diagrams), squeeze=False, gridspec_kw={"height_ratios": heights})
     for axes, diagram in zip(grid[:, 0], diagrams, strict=True):
         _draw(axes, diagram)
     return figure
-
-
-def _lines(diagram: Diagram) -> float:
-    """Return the height in lines: title, critical difference, axis, bars, labels on two sides."""
-    return 6.5 + _below(diagram) + ceil(len(diagram.labels) / 2)
 
 
 def _below(diagram: Diagram) -> float:

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, refuse_unknown
 from bench.show.curves import Rates, rates
 from bench.show.figures.paper import line_of
 from bench.show.images import Images
-from bench.show.means import Cell, ColumnCells, Results
+from bench.show.means import Cell, Results
 from bench.show.model import metric_title
 from metrics import Curve
 
@@ -71,11 +71,11 @@ def curve_lines(
         BenchError: A class is unknown, or maps of a pixel-level panel are not kept.
     """
     kind, lines = PANELS[panel], []
-    group, row = next((group, row) for group, row in results.rows if row.key == dataset)
-    measured = _measured(results.columns, dataset)
-    shown = [name for name in measured if not classes or name in classes]
+    row = next(row for row in results.rows if row.key == dataset)
+    measured = _measured(results, dataset)
+    shown = _measured(results, dataset, classes)
     for place, column in enumerate(results.columns):
-        cells = [cell for cell in column.cells if cell["dataset"] == dataset and cell["class"] in shown]
+        cells = (cell for cell in column.on(dataset) if cell["class"] in shown)
         curves = [points for cell in cells if (points := _points(panel, cell, images)) is not None]
         if not curves:
             continue
@@ -84,16 +84,16 @@ def curve_lines(
             x, y = _GRID, np.mean([_at(_GRID, *points, kind.x == "recall") for points in curves], axis=0)
         said = ""
         if len(shown) in (1, len(measured)):
-            value = results.value(column.label, group, row, kind.metric, shown[0] if len(shown) == 1 else "")
+            value = results.value(column.label, row, kind.metric, shown[0] if len(shown) == 1 else "")
             said = f" {value.text}{value.symbols}"
         lines.append(Line(column.label + said, place, x, y))
     return lines
 
 
-def _measured(columns: Sequence[ColumnCells], dataset: str) -> list[str]:
-    """Return the classes of the dataset that have a cell."""
-    cells = [cell for column in columns for cell in column.cells if cell["dataset"] == dataset]
-    return list(dict.fromkeys(cell["class"] for cell in cells))
+def _measured(results: Results, dataset: str, classes: Sequence[str] = ()) -> list[str]:
+    """Return those of the classes (empty: of all) of the dataset that have a cell."""
+    found = dict.fromkeys(cell["class"] for column in results.columns for cell in column.on(dataset))
+    return [name for name in found if not classes or name in classes]
 
 
 def _points(panel: str, cell: Cell, images: Images) -> Points | None:
@@ -139,18 +139,10 @@ def draw_curves(
     Raises:
         BenchError: A panel or class is unknown, maps are not kept, or nothing can be drawn.
     """
-    for word in panels:
-        if word not in PANELS:
-            raise unknown("panel", word, PANELS)
-    known = {cell["class"] for column in results.columns for cell in column.cells}
-    for word in classes:
-        if word not in known:
-            raise unknown("class", word, known)
-    rows = [
-        row
-        for _, row in results.rows
-        if any(name in classes or not classes for name in _measured(results.columns, row.key))
-    ]
+    refuse_unknown("panel", panels, PANELS)
+    known = (cell["class"] for column in results.columns for cell in column.cells)
+    refuse_unknown("class", classes, known)
+    rows = [row for row in results.rows if _measured(results, row.key, classes)]
     lines = {
         (row.key, panel): curve_lines(panel, results, row.key, images, classes)
         for row in rows
@@ -168,7 +160,7 @@ def draw_curves(
     side = min(width / across, 2.6) + (0.11 * most * max(map(len, labels)) + 0.2 if below else 0)
     figure = Figure(figsize=(width, (side * down + 0.3) * len(rows)), layout="constrained")
     for of_row, row in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
-        shown = [name for name in _measured(results.columns, row.key) if not classes or name in classes]
+        shown = _measured(results, row.key, classes)
         said = f"mean over {len(shown)} classes" if len(shown) > 1 else shown[0]
         of_row.suptitle(f"{row.title}, {said}", x=0.01, ha="left", fontsize=8, fontweight="bold")
         for place, panel in enumerate(panels):

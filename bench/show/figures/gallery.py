@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, refuse_unknown, unknown
+from bench.results import grouped
 from bench.show.curves import PICKS, pick
 from bench.show.images import Images
 from bench.show.means import Cell, ColumnCells
@@ -78,18 +79,12 @@ def gallery_rows(
     Raises:
         BenchError: A word is unknown, an image or map is not here, or nothing is left to show.
     """
-    if scale not in SCALES:
-        raise unknown("scale", scale, SCALES)
-    for which in picks:
-        if which not in PICKS:
-            raise unknown("pick", which, PICKS)
+    refuse_unknown("scale", [scale], SCALES)
+    refuse_unknown("pick", picks, PICKS)
     if "disagreement" in picks and len(columns) < 2:
         raise BenchError("methods disagree where there are two: name more with --methods")
     by_class = _by_class(columns)
-    known = {class_key for _, class_key in by_class}
-    for word in classes:
-        if word not in known:
-            raise unknown("class", word, known)
+    refuse_unknown("class", classes, (class_key for _, class_key in by_class))
     wanted = [cells for (_, class_key), cells in by_class.items() if not classes or class_key in classes]
     if names:
         chosen = [_named(word, wanted) for word in names]
@@ -123,9 +118,7 @@ def _first(cells: _Cells) -> Cell:
 def _spread(wanted: Sequence[_Cells], count: int) -> list[_Cells]:
     """Return `count` classes, in order: the first of each dataset, then the second of each."""
     usable = [cells for cells in wanted if _first(cells)["counts"]["anomalous"]]
-    by_dataset: dict[str, list[int]] = {}
-    for place, cells in enumerate(usable):
-        by_dataset.setdefault(_first(cells)["dataset"], []).append(place)
+    by_dataset = grouped(range(len(usable)), lambda place: str(_first(usable[place])["dataset"]))
     turns = chain.from_iterable(zip_longest(*by_dataset.values()))
     return [usable[place] for place in sorted([place for place in turns if place is not None][:count])]
 

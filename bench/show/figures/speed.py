@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, refuse_unknown
 from bench.show.cost import Cost, averages, cost
 from bench.show.figures.paper import point_of
 from bench.show.means import Results
@@ -26,9 +26,8 @@ def speed_points(results: Results, metric: str) -> dict[str, list[Point]]:
     Raises:
         BenchError: The metric is unknown, or no cell says how fast it was.
     """
-    known = {name for column in results.columns for cell in column.cells for name in cell["metrics"]}
-    if metric not in known:
-        raise unknown("metric", metric, known)
+    known = (name for column in results.columns for cell in column.cells for name in cell["metrics"])
+    refuse_unknown("metric", [metric], known)
     points: dict[str, list[Point]] = {}
     for place, column in enumerate(results.columns):
         taken = cost(column)

@@ -12,12 +12,12 @@ from bench.show.cost import averages, cost
 from bench.show.curves import telling
 from bench.show.images import Images
 from bench.show.means import Cell, ColumnCells, Results
-from bench.show.model import LEVELS, TRIPLES, Entry, Section, with_aupro
+from bench.show.model import LEVELS, TRIPLES, Entry, with_aupro
 from bench.show.page.curves import curves, pixel_curves
 from bench.show.page.grids import Grid, level_of, metrics_of, said
 from bench.show.summary import ORIGIN
 from bench.store.cells import identify
-from bench.store.marks import Mark
+from bench.store.marks import legend
 
 _FIRST = {
     "command": "command",
@@ -62,24 +62,15 @@ def content(chosen: Selection, kept: Images | None = None) -> Content:
         "headlines": paper.headlines,
         "notes": paper.notes,
         "footer": paper.footer,
-        "marks": [
-            {"symbol": mark.symbol, "meaning": mark.legend, "ranked": mark.ranked, "used": used}
-            for mark in Mark
-            if mark.symbol
-            for used in [any(mark in value.marks for table in (paper, per_class) for value in table.values())]
-        ],
+        "legend": legend(
+            {mark for each in (paper, per_class) for value in each.values() for mark in value.marks}
+        ),
         "methods": [column.label for column in results.columns],
         "domains": [group.title for group in results.groups],
-        "datasets": [row.title for _, row in results.rows],
-        "metrics": {each["key"]: each for section in paper.sections for each in _metrics(section)},
-        "levels": LEVELS,
+        "datasets": [row.title for row in results.rows],
+        "metrics": {each["key"]: each for section in paper.sections for each in metrics_of(section)},
     }
     return Content(tables, _cells(results, by_source, labels, kept), _speed(results))
-
-
-def _metrics(section: Section) -> list[dict[str, str]]:
-    level = level_of(section)
-    return [each | {"level": level} for each in metrics_of(section)]
 
 
 def _level(grid: Grid) -> dict[str, Any]:
@@ -89,7 +80,7 @@ def _level(grid: Grid) -> dict[str, Any]:
 
 def _finder(results: Results, labels: Sequence[str]) -> Callable[[Entry], str | None]:
     """Return an entry's address: `method|domain|dataset|class` by place in the lists of the page."""
-    rows = {(group.title, row.title): number for number, (group, row) in enumerate(results.rows)}
+    rows = {(row.group, row.title): number for number, row in enumerate(results.rows)}
     groups = {group.title: number for number, group in enumerate(results.groups)}
     titles = {title: number for (_, title), number in rows.items()}
     places = {label: number for number, label in enumerate(labels)}
@@ -174,15 +165,14 @@ def _cells(
     for column in (*results.columns, *by_source):
         for cell in column.cells:
             places.setdefault(cell["key"], {})[labels.index(column.label)] = None
-    rows = {
-        row.key: (results.groups.index(group), number) for number, (group, row) in enumerate(results.rows)
-    }
+    domains = {row.key: number for number, group in enumerate(results.groups) for row in group.datasets}
+    rows = {row.key: number for number, row in enumerate(results.rows)}
     return [
         {
             "key": cell["key"],
             "methods": [*places[cell["key"]]],
-            "domain": rows[cell["dataset"]][0],
-            "dataset": rows[cell["dataset"]][1],
+            "domain": domains[cell["dataset"]],
+            "dataset": rows[cell["dataset"]],
             "class": cell["class"],
             "seed": seed_of(cell),
             "facts": facts(cell),

@@ -1,6 +1,6 @@
 """What the page's template asks of a table: a section as it stands or turned, and how a number looks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -32,9 +32,9 @@ class Grid(NamedTuple):
 
 
 def metrics_of(section: Section) -> list[dict[str, str]]:
-    """Return key and title of the metrics of a section whose entries are alike."""
-    entry: Sequence[Value] = section.rows[0].entries[0] if section.rows else ()
-    return [{"key": value.metric, "title": metric_title(value.metric)} for value in entry]
+    """Return key, title and level of the metrics of a section whose entries are alike."""
+    keys = [value.metric for value in section.rows[0].entries[0]] if section.rows else []
+    return [{"key": key, "title": metric_title(key), "level": key.partition("_")[0]} for key in keys]
 
 
 def level_of(section: Section) -> str:

@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +24,31 @@ ROOM_INSIDE = 5 * 2**20
 """Bytes that pictures in the page may take together."""
 
 
-@dataclass
 class _Pictures:
-    """Makes small pictures, each once, and counts them."""
+    """Puts small pictures beside the page, below `site`, or into it as far as there is room."""
 
-    put: Callable[[bytes], str | None]
-    """A JPEG -> its address on the page; None: there is no room left."""
-    side: int
-    made: int = 0
-    crowded: int = 0
+    def __init__(self, site: Path | None) -> None:
+        self._site, self._room = site, ROOM_INSIDE
+        self.side, self._quality = (SIDE_INSIDE, 75) if site is None else (SIDE, 85)
+        self.made = self.crowded = 0
 
     def add(self, picture: Image.Image) -> str | None:
+        """Return the picture's address on the page; None: there is no room left."""
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=85 if self.side == SIDE else 75)
-        address = self.put(buffer.getvalue())
-        self.made += address is not None
-        self.crowded += address is None
+        picture.save(buffer, "JPEG", quality=self._quality)
+        content = buffer.getvalue()
+        if self._site is not None:
+            # No name of the data leads elsewhere.
+            address = f"{FOLDER}/{hashlib.sha256(content).hexdigest()[:20]}.jpg"
+            path = self._site / address
+            write_atomically(path, lambda place: place.write_bytes(content), "--site", durable=False)
+        else:
+            address = "data:image/jpeg;base64," + base64.b64encode(content).decode()
+            if len(address) > self._room:
+                self.crowded += 1
+                return None
+            self._room -= len(address)
+        self.made += 1
         return address
 
 
@@ -53,7 +62,7 @@ def add_images(
     goes. What cannot be read is left out and counted.
     """
     known = {cell["key"]: cell for cell in cells}
-    pictures = _Pictures(_inside(), SIDE_INSIDE) if site is None else _Pictures(_beside(site), SIDE)
+    pictures = _Pictures(site)
     shown: dict[tuple[int, str], tuple[Image.Image | None, str | None]] = {}
     without_maps, shown_cells = 0, []
     for on_page in page.cells:
@@ -101,27 +110,3 @@ def _overlay(cell: Cell, name: str, images: Images, small: Image.Image) -> Image
         return tinted(small, images.heat(cell, name), float(kept.low.min()), float(kept.high.max()))
     except BenchError:
         return None
-
-
-def _beside(site: Path) -> Callable[[bytes], str]:
-    def put(content: bytes) -> str:
-        name = f"{hashlib.sha256(content).hexdigest()[:20]}.jpg"  # no name of the data leads elsewhere
-        path = site / FOLDER / name
-        write_atomically(path, lambda place: place.write_bytes(content), "--site", durable=False)
-        return f"{FOLDER}/{name}"
-
-    return put
-
-
-def _inside() -> Callable[[bytes], str | None]:
-    room = ROOM_INSIDE
-
-    def put(content: bytes) -> str | None:
-        nonlocal room
-        address = "data:image/jpeg;base64," + base64.b64encode(content).decode()
-        if len(address) > room:
-            return None
-        room -= len(address)
-        return address
-
-    return put

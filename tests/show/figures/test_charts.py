@@ -70,13 +70,13 @@ def test_a_mean_of_precisions_goes_in_steps() -> None:
 
 def test_a_label_has_the_tables_number_and_marks() -> None:
     results, images = shown(GRID)
-    groups = {row.key: (group, row) for group in results.groups for row in group.datasets}
+    rows = {row.key: row for row in results.rows}
     whole = curve_lines("roc", results, "btad", images)
     one = curve_lines("roc", results, "btad", images, ["02"])
     two = curve_lines("roc", results, "btad", images, ["02", "03"])
     for place, column in enumerate(results.columns):
-        mean = results.value(column.label, *groups["btad"], "image_auroc")
-        alone = results.value(column.label, *groups["btad"], "image_auroc", "02")
+        mean = results.value(column.label, rows["btad"], "image_auroc")
+        alone = results.value(column.label, rows["btad"], "image_auroc", "02")
         assert whole[place].label == f"{column.label} {mean.text}{mean.symbols}"
         assert one[place].label == f"{column.label} {alone.text}{alone.symbols}"
         assert two[place].label == column.label
@@ -186,7 +186,7 @@ def test_points_stand_at_speed_and_number_and_hollow_where_unranked() -> None:
     assert (speed.get_xscale(), memory.get_xscale()) == ("log", "linear")
     group = results.groups[0]
     for place, column in enumerate(results.columns):
-        value = results.value(column.label, group, None, "image_auroc")
+        value = results.value(column.label, group, "image_auroc")
         for axes, x in ((speed, 4.0 + 5 * place), (memory, 1 + place)):
             at = axes.collections[place].get_offsets()[0]
             assert list(at) == pytest.approx([x, float(value.shown or 0)])
