@@ -78,6 +78,26 @@ def test_trimming_keeps_every_end_token() -> None:
     assert clip.trimmed(tokens, at_least=60).shape[1] == 60
 
 
+def test_tokens_are_open_clips_and_the_callers_own() -> None:
+    with torch.inference_mode():
+        clip.tokenize(["first seen while inferring"])
+    texts = [*SENTENCES, "", "a &amp; b", "word " * 100, "first seen while inferring", SENTENCES[0]]
+    tokens = clip.tokenize(texts)
+    assert torch.equal(tokens, open_clip.tokenize(texts)) and not tokens.is_inference()
+    tokens.zero_()
+    assert torch.equal(clip.tokenize(texts), open_clip.tokenize(texts))
+
+
+def test_two_models_of_one_architecture_have_nothing_in_common(state: dict[str, torch.Tensor]) -> None:
+    one, other = (clip.build(CONFIG, state, quick_gelu=False) for _ in range(2))
+    assert not {id(module) for module in one.modules()} & {id(module) for module in other.modules()}
+    one.visual.grid_size = (1, 1)
+    one.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in state.items()}, assign=True)
+    assert all(torch.equal(tensor, state[name].float()) for name, tensor in other.state_dict().items())
+    assert clip.build(CONFIG, state, quick_gelu=False).visual.grid_size == other.visual.grid_size != (1, 1)
+    assert all(tensor.is_meta for tensor in clip.blank(CONFIG).values())
+
+
 def test_hooks_see_each_block_and_may_rewrite(model: open_clip.CLIP) -> None:
     tokens = clip.trimmed(clip.tokenize(["a crack"]))
     seen = []
