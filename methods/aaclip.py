@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import open_clip
@@ -74,7 +74,7 @@ class AAClip(ClipBased):
         "VisA, 84.6, is not reproducible: re-runs of the code give 79 to 80.3"
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         # Blocks whose patches are compared with the texts, from 1; the last one makes the image feature too.
@@ -90,7 +90,7 @@ class AAClip(ClipBased):
         "fusion": "mean",  # final image score: mean of map peak and image cosine, or the peak alone
         "official": False,  # whether the adapters are two files that the official program wrote
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
+    presets = {
         "usual-sources": Preset({}, sources={"*": "mvtec", "mvtec": "visa"}),  # as other papers train
         "official": {"official": True},
         "mini": {
@@ -102,8 +102,8 @@ class AAClip(ClipBased):
             "surgery_until_layer": 5,
         },
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
-    target_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    sources = {"*": "visa", "visa": "mvtec"}
+    target_options = {
         "headct": _MEDICAL,
         "brainmri": _MEDICAL,
         "br35h": _MEDICAL,

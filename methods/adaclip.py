@@ -5,8 +5,7 @@ exact GELU, as in the official code, though its weights were trained with QuickG
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import open_clip
 import torch
@@ -73,7 +72,7 @@ class AdaCLIP(ClipBased):
         "seeds once a process, which moves image scores by about 0.01"
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose patch tokens are compared, from 1
@@ -89,7 +88,7 @@ class AdaCLIP(ClipBased):
         # weights were trained with. `image` is what was meant.
         "dice": "row",
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "no-hsf": {"use_hsf": False},
         "static-only": {"prompting_type": "S"},
         "vision-prompts-only": {"prompting_branch": "V"},
@@ -97,16 +96,16 @@ class AdaCLIP(ClipBased):
         "no-prompts": {"prompting_branch": "", "prompting_type": ""},
         "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6), "k_clusters": 10},
     }
-    sources: ClassVar[Mapping[str, str]] = {
+    sources = {
         "*": "mvtec+cvc_colondb",
         "mvtec": "visa+cvc_clinicdb",
         "cvc_colondb": "visa+cvc_clinicdb",
     }
-    selected_on: ClassVar[Mapping[str, Sequence[str]]] = {
+    selected_on = {
         "mvtec+cvc_colondb": ("visa",),
         "visa+cvc_clinicdb": ("mvtec",),
     }
-    published: ClassVar[Mapping[str, WeightFile]] = {
+    published = {
         source: WeightFile(
             name=f"adaclip/ViT-L-14-336/trained_on_{source}.pth",
             hub=HubFile(_MIRROR, file, _REVISION),
@@ -389,10 +388,8 @@ class AdaCLIP(ClipBased):
         }
 
 
-@lru_cache(maxsize=1024)
-@torch.inference_mode(False)
 def sentence_tokens(name: str) -> Tensor:
-    """Return the token ids (48, 77) of all sentences about an object, the normal ones first; kept by name.
+    """Return the token ids (48, 77) of all sentences about an object, the normal ones first.
 
     Only the hyphen becomes a blank: `metal_nut` is tokenised as "metal _ nut".
     """

@@ -5,7 +5,7 @@ features come from two paths through the image tower, the local one with value-v
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,7 +30,7 @@ class AnomalyCLIP(PromptPair):
     licence = "MIT"
     notes = "the released weights give the authors' logs, not the paper's digits exactly"
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         # Blocks whose local features are compared, from 1; their maps are summed. The authors' test
@@ -43,12 +43,12 @@ class AnomalyCLIP(PromptPair):
         "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
         "temperature": 0.07,  # divides the similarities before the softmax
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "multilayer": {"layers": (6, 12, 18, 24)},
         "no-dpam": {"dpam_layer": 1},
         "mini": {"backbone": "mini", "image_size": 140, "layers": (6,), "dpam_layer": 5, "depth": 6},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
+    sources = {"*": "mvtec", "mvtec": "visa"}
 
     encoder_options = ("backbone", "image_size", "layers", "dpam_layer")
     recipe = Recipe(
@@ -67,7 +67,7 @@ class AnomalyCLIP(PromptPair):
     has_projections = True
     # The publisher's folder suffix names the target, not the training data; our names say what was learned
     # from.
-    published: ClassVar[Mapping[str, WeightFile]] = {
+    published = {
         source: WeightFile(
             name=f"anomalyclip/ViT-L-14-336/trained_on_{source}_epoch_15.pth",
             url=f"{_CHECKPOINTS}/{folder}/epoch_15.pth",

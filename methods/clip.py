@@ -1,7 +1,7 @@
 """Plain CLIP with a two-state prompt ensemble: the naive baseline of the papers."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import open_clip
 import torch.nn.functional as F
@@ -29,13 +29,13 @@ class Clip(ClipBased):
     paper = "https://arxiv.org/abs/2103.00020"
     notes = "A baseline of this suite's own making, not an official implementation of any paper's CLIP row."
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 336,
         "temperature": 0.01,  # divides the similarities before the softmax; OpenAI's logit scale is 100
         "quick_gelu": True,  # QuickGELU instead of GELU, as OpenAI trained the weights
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "518": {"image_size": 518},  # the size at which the methods built on it run
         "mini": {"backbone": "mini", "image_size": 140},
     }

@@ -5,7 +5,7 @@ frozen network.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import open_clip
 import torch
@@ -53,7 +53,7 @@ class CoPS(ObjectAgnostic):
         "images, officially for each by its place in the list."
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "layers": (24,),  # the block, from 1, whose local features are compared; one only
@@ -72,14 +72,12 @@ class CoPS(ObjectAgnostic):
         "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
         "temperature": 0.07,  # divides the similarities before the softmax
     }
-    source_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    source_options = {
         "mvtec": {"neighbours": 3},
         "visa": {"recon": 0.0},
     }
-    target_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "visa": {"neighbours": 3, "alpha": 0.35, "beta": 1.0}
-    }
-    presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
+    target_options = {"visa": {"neighbours": 3, "alpha": 0.35, "beta": 1.0}}
+    presets = {
         "global-only": {"beta": 1.0},
         "no-distance": {"weighted": False},
         "april-12": Preset(  # the rule of the first release
@@ -87,16 +85,16 @@ class CoPS(ObjectAgnostic):
         ),
         "mini": {"backbone": "mini", "image_size": 140, "layers": (6,), "dpam": 6, "depth": 5, "heads": 4},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
+    sources = {"*": "visa", "visa": "mvtec"}
 
     encoder_options = ("backbone", "image_size", "layers", "dpam")
     shaping = ("depth", "n_ctx", "t_n_ctx", "heads")
     dual = ("dpam", 0)
     shallow = 0
     words_take_features = True
-    least: ClassVar[Mapping[str, int]] = {"n_ctx": _STATES, "samples": 1, "heads": 1, "neighbours": 1}
+    least = {"n_ctx": _STATES, "samples": 1, "heads": 1, "neighbours": 1}
     unpublished = ("vae_encoder",)
-    published: ClassVar[Mapping[str, WeightFile]] = {
+    published = {
         source: WeightFile(
             name=f"cops/ViT-L-14-336/trained_on_{source}_epoch_{epoch}.pth",
             url=f"{_REPOSITORY}/results/models/{source}/epoch_{epoch}.pth",

@@ -6,7 +6,7 @@ AnomalyCLIP's; only the prompts are learned. Crane+ (preset `plus`) adds a froze
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import open_clip
 import torch
@@ -79,7 +79,7 @@ class Crane(PromptPair):
         " epochs 4 (medical) and 12 of a longer training, renamed; no rule for the choice is told."
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "n_ctx": 12,  # learned word vectors in front of "object."
@@ -93,7 +93,7 @@ class Crane(PromptPair):
         "sigma": 4.0,  # of the Gaussian that smooths the final map, in pixels
         "temperature": 0.07,  # divides the similarities before the softmax
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
+    presets = {
         "plus": Preset(
             {"dattn": True},
             title="Crane+",
@@ -106,7 +106,7 @@ class Crane(PromptPair):
         "conditioned": {"image_context": True},
         "mini": {"backbone": "mini", "image_size": 140, "eattn_layers": 4, "depth": 6},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
+    sources = {"*": "mvtec", "mvtec": "visa"}
 
     encoder_options = ("backbone", "image_size", "eattn_layers", "dattn")
     recipe = Recipe(

@@ -5,7 +5,7 @@ Zhu, Ong, Shen, Pang, ICCV 2025, arXiv 2410.10289. On AnomalyCLIP's frozen netwo
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import open_clip
 import torch
@@ -51,7 +51,7 @@ class FAPrompt(ObjectAgnostic):
         "described. The authors use epoch 7; how it was chosen is not told."
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "n_ctx_pos": 5,  # learned words of the normal prompt, shared by the abnormal ones
@@ -65,16 +65,16 @@ class FAPrompt(ObjectAgnostic):
         "sigma": 10.0,  # of the Gaussian that smooths the final map, in pixels
         "temperature": 0.07,  # divides the similarities before the softmax
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "top-prior": {"prior": "top"},
         "mini": {"backbone": "mini", "image_size": 140, "dpam_layer": 5, "depth": 6},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
+    sources = {"*": "mvtec", "mvtec": "visa"}
 
     encoder_options = ("backbone", "image_size", "dpam_layer")
     shaping = ("depth", "t_n_ctx", "n_ctx_pos", "n_ctx_neg", "num_p", "k", "prior")
     words_take_features = True
-    least: ClassVar[Mapping[str, int]] = {"num_p": 1, "k": 1}
+    least = {"num_p": 1, "k": 1}
     has_projections = True
     recipe = Recipe(
         stages=(

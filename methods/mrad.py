@@ -8,7 +8,7 @@ before the similarities; CLIP lets what FT finds enter AnomalyCLIP's learned pro
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import open_clip
 import torch
@@ -58,7 +58,7 @@ class Mrad(ClipBased):
     )
 
     prompting = "learned words, object-agnostic, with features of the image's regions"
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "variant": "clip",  # tf: plain retrieval; ft: with learned maps; clip: ft, and prompts for the map
@@ -73,12 +73,12 @@ class Mrad(ClipBased):
         "image_quantile": 0.95,  # in training, images in the bank more similar than this are left out
         "patch_quantile": 0.8,  # the same for the bank's regions
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "tf": {"variant": "tf"},
         "ft": {"variant": "ft"},
         "mini": {"backbone": "mini", "image_size": 140, "dpam_layer": 6, "depth": 6},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
+    sources = {"*": "visa", "visa": "mvtec"}
     recipe = Recipe(
         stages=(
             replace(_MAPS, when={"variant": ("ft",)}, schedule=Cosine(floor=1e-6, per="step")),

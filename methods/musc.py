@@ -3,7 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class MuSc(ClipBased):
     )
     transductive = True
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP; or a DINO or DINOv2, see methods/backbones/dinov2.py
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose outputs are compared, counted from 1
@@ -53,8 +53,8 @@ class MuSc(ClipBased):
         "neighbours": (1, 2, 3),  # numbers of images, itself included, whose image scores are averaged
         "subsets": 1,  # compare within so many parts of a class, divided by their content: for large ones
     }
-    target_options: ClassVar[Mapping[str, Mapping[str, Any]]] = {"visa": {"neighbours": (1, 8, 9)}}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    target_options = {"visa": {"neighbours": (1, 8, 9)}}
+    presets = {
         "native": {"image_size": 336, "quick_gelu": True},  # what the code does at CLIP's own size
         "no-rescoring": {"neighbours": (1,)},
         "one-degree": {"degrees": (1,)},

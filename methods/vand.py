@@ -1,7 +1,7 @@
 """VAND (April-GAN), zero-shot: linear layers bring CLIP's patch tokens of four levels to its texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import open_clip
 import torch
@@ -74,18 +74,18 @@ class Vand(ClipBased):
     official_precision = "float16"
     notes = "Numbers follow the released code: exact GELU on weights trained with QuickGELU, 518 px."
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose outputs are compared, counted from 1
         "temperature": 0.01,  # the code's constant factor 100; CLIP's own logit scale is not read
         "quick_gelu": False,  # QuickGELU, not GELU; the code drops it when the size is not the pretrained one
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "native": {"image_size": 336, "quick_gelu": True},  # what the code does at CLIP's own size
         "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "mvtec", "mvtec": "visa"}
+    sources = {"*": "mvtec", "mvtec": "visa"}
     recipe = Recipe(
         stages=(
             Stage(
@@ -105,7 +105,7 @@ class Vand(ClipBased):
     encoder_options = ("backbone", "image_size", "layers", "quick_gelu")
 
     learned_key = "trainable_linearlayer"
-    published: ClassVar[Mapping[str, WeightFile]] = {
+    published = {
         source: WeightFile(
             name=f"vand/trained_on_{source}.pth",
             url=f"{_PUBLISHED}/{source}_pretrained.pth",

@@ -7,7 +7,7 @@ them by attention.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -46,7 +46,7 @@ class VcpClip(ClipBased):
     )
 
     prompting = "learned words and the image's class token in place of the name"
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose outputs are compared, counted from 1
@@ -58,14 +58,14 @@ class VcpClip(ClipBased):
         "top_pixels": 2000,  # of each branch's map, whatever its size, make the image score
         "dropout": 0.1,  # of the learned text tokens, in training
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         "no-context": {"visual_context": False},
         "linear": {"linear_share": 1.0},
         "adapted": {"linear_share": 0.0},
         "mini": {"backbone": "mini", "image_size": 140, "layers": (2, 3, 5, 6)},
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
-    published: ClassVar[Mapping[str, WeightFile]] = {
+    sources = {"*": "visa", "visa": "mvtec"}
+    published = {
         source: WeightFile(
             name=f"vcpclip/trained_on_{source}.pth",
             by_hand=f"get train_{source}.pth from {_DRIVE}{drive} (see the official README)",
@@ -86,7 +86,7 @@ class VcpClip(ClipBased):
             ),
         )
     }
-    selected_on: ClassVar[Mapping[str, Sequence[str]]] = {"visa": ("mvtec",), "mvtec": ("visa",)}
+    selected_on = {"visa": ("mvtec",), "mvtec": ("visa",)}
     recipe = Recipe(
         stages=(
             Stage(

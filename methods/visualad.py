@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import open_clip
 import torch
@@ -67,7 +67,7 @@ class VisualAD(ClipBased):
         "that epochs were chosen on the target is inferred"
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-L-14-336",  # of OpenAI's CLIP; or a DINOv2
         "image_size": 518,
         "layers": (6, 12, 18, 24),  # blocks whose patches are compared, from 1; their maps are summed
@@ -78,10 +78,10 @@ class VisualAD(ClipBased):
         "norm": "pretrained",  # last norm in scoring: the network's own; `trained`: the learned one
         "dropout": 0.1,  # in training
     }
-    sources: ClassVar[Mapping[str, str]] = {"*": "visa", "visa": "mvtec"}
-    selected_on: ClassVar[Mapping[str, Sequence[str]]] = {"visa": ("mvtec",), "mvtec": ("visa",)}
+    sources = {"*": "visa", "visa": "mvtec"}
+    selected_on = {"visa": ("mvtec",), "mvtec": ("visa",)}
 
-    published: ClassVar[Mapping[str, WeightFile]] = {
+    published = {
         source: WeightFile(
             name=f"visualad/ViT-L-14-336/trained_on_{source}.pth",
             url=f"{_WEIGHTS}/train_on_{source}/CLIP.pth",
@@ -111,7 +111,7 @@ class VisualAD(ClipBased):
         ),
         seed=111,
     )
-    presets: ClassVar[Mapping[str, Mapping[str, Any] | Preset]] = {
+    presets = {
         "dinov2": {"backbone": "dinov2_vitl14"},
         "trained-norm": {"norm": "trained"},
         "mini": Preset(

@@ -1,7 +1,7 @@
 """WinCLIP, zero-shot: CLIP on every window of 2 x 2 and 3 x 3 patches."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import open_clip
 import torch
@@ -64,7 +64,7 @@ class WinClip(ClipBased):
         "No official code exists. Expect MVTec 90.4 image and 82.3 pixel AUROC, not the paper's 91.8, 85.1."
     )
 
-    defaults: ClassVar[Mapping[str, Any]] = {
+    defaults = {
         "backbone": "ViT-B-16-plus-240",  # of OpenCLIP, after 31 epochs on LAION-400M; -e32: after 32
         "image_size": 240,
         "windows": (2, 3),  # sides of the windows, in patches
@@ -74,7 +74,7 @@ class WinClip(ClipBased):
         "underscores_as_spaces": False,  # in the names of objects
         "quick_gelu": False,  # QuickGELU instead of GELU
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets = {
         # What may separate the re-implementation from the paper.
         "paper-templates": {"templates": "paper"},
         "normalised-prompts": {"normalise_each": True},

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from methods import states
-from methods.adaclip import AdaCLIP, cluster, most_abnormal, semantic_features, sentence_tokens
+from methods.adaclip import AdaCLIP, cluster, most_abnormal, semantic_features
 from methods.backbones import clip
 from methods.base import TrainingBatch
 from tests.methods.conftest import noisy_inputs
@@ -112,20 +112,6 @@ def test_only_hyphens_become_blanks(detector: AdaCLIP, images: torch.Tensor) -> 
         maps = [detector(images[:1], [name]).maps for name in ("metal-nut", "metal nut", "metal_nut")]
     assert torch.equal(maps[0], maps[1])
     assert (maps[0] - maps[2]).abs().max() > 1e-5
-
-
-def test_a_name_is_tokenised_once(
-    detector: AdaCLIP, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[int] = []
-    tokenize = clip.tokenize
-    monkeypatch.setattr(clip, "tokenize", lambda texts: told.append(len(texts)) or tokenize(texts))
-    for names in (["a name", "a name"], ["a-name", "a name"]):
-        with torch.inference_mode():
-            detector(images[:2], names)
-    assert told == [48, 48], "of the sentences with and without the hyphen"
-    fresh = sentence_tokens.__wrapped__("a name")
-    assert torch.equal(sentence_tokens("a name"), fresh) and not sentence_tokens("a name").is_inference()
 
 
 # --- hybrid semantic fusion ---------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tools.mini.start import mimetic_attention, position_waves
 
 _WINDOWS = (2, 3)  # sides of the windows, in patches
 _OF_EACH = 2  # windows of each side to a picture
-_ONE_PATH = clip.MINI["vision_cfg"]["layers"] - AnomalyCLIP.presets["mini"]["dpam_layer"] + 1
+_ONE_PATH = clip.MINI["vision_cfg"]["layers"] - AnomalyCLIP.preset("mini").options["dpam_layer"] + 1
 
 
 class ClipFamily(Family):
