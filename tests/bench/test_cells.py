@@ -201,13 +201,16 @@ def test_two_writers_never_leave_a_torn_cell(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_no_torn_cell(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     for pause in (0.01, 0.03, 0.05):
-        writer = context.Process(target=_write_many, args=(tmp_path, 0.5, 100_000))
+        store = CellStore(tmp_path / str(pause))
+        writer = context.Process(target=_write_many, args=(store.root, 0.5, 100_000))
         writer.start()
-        time.sleep(0.1 + pause)
+        while store.read(cell()) is None:
+            time.sleep(0.01)
+        time.sleep(pause)
         assert writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-        found = CellStore(tmp_path).read(cell())
+        found = store.read(cell())
         assert found is not None
         assert len(found["scores"]) == 2000
-        assert len(list(CellStore(tmp_path))) == 1
+        assert len(list(store)) == 1
