@@ -145,6 +145,8 @@ def test_methods_that_rank_alike_do_not_differ_in_any_resample() -> None:
 def test_points_are_means_over_classes_then_datasets(cells: Cells) -> None:
     found = compare(cells, ["better", "worse"], resamples=50)
     assert [each.title for each in rows(found)] == ["NUTS", "SCREWS", "Mean"]
+    of_sections = [[each.is_average for each in section.rows] for section in found.sections]
+    assert of_sections == [[False, False, True]] * len(METRICS)
     for name in METRICS:
         better = [cell["metrics"][name] for cell in cells if cell["method"] == "better"]
         screws, nuts = np.mean(better[:2]), better[2]
