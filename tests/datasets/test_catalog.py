@@ -115,6 +115,7 @@ def test_wrong_and_absent_facts_are_named_with_their_entry(
     how_to_get = "Draw it."
     [own]
     common = "all"
+    licence = "own"
     title = "Own"
     folders = ["own"]
     raw = { layout = "mvtec", folders = ["own"] }
@@ -123,7 +124,8 @@ def test_wrong_and_absent_facts_are_named_with_their_entry(
     path = tmp_path / "own.toml"
     path.write_text(facts)
     (entry,) = read_entries(path)
-    assert (entry.domain, entry.expected()) == ("medical", {"nut": (None, None)})
+    assert (entry.domain, entry.licence) == ("medical", "own")
+    assert entry.expected() == {"nut": (None, None)}
     path.write_text(facts.replace(old, new))
     with pytest.raises(ValueError, match=rf"own\.toml: \[own\]: .*'{named}'"):
         read_entries(path)
