@@ -224,7 +224,7 @@ def test_a_name_of_several_datasets_is_asked_back(name: str, first: str, last: s
         find(name)
     assert caught.value.question.startswith(f"{name!r} may be {first}")
     assert caught.value.question.endswith(f"or {last}; write the key")
-    assert find("BrainMRI").key == find("brain_mri").key == "brainmri"
+    assert find("BrainMRI").key == find("brain_mri").key == find("BRAINMRI").key == "brainmri"
     assert find("Brain_AD").key == "bmad_brain"
 
 

@@ -11,6 +11,7 @@ from datasets.check import check
 from datasets.images import read_mask
 from datasets.meta import Folder, open_dataset
 from datasets.prepare import prepare
+from datasets.truth import read_truth
 from tests.datasets.imitation import write_image, write_mask
 
 MASK = {"values": [0, 255], "mode": "L", "format": "PNG"}
@@ -117,6 +118,7 @@ def test_parts_of_a_mask_are_joined_and_count_in_the_fingerprint(tree: Callable[
     Image.fromarray(second).save(truth / "001.png")
     (data,) = open_dataset(root).classes
     assert read_mask(data.samples[0].mask or root).sum() == 18 + 1
+    assert read_truth(data.samples[0])[0].sum() == 18 + 1
     joined = data.fingerprint()
     assert joined != before
     Image.fromarray(second[::-1]).save(truth / "001.png")

@@ -1,10 +1,12 @@
 """Writing stand-ins: through the real preparation, whole or not at all, and never over other data."""
 
+import io
 import multiprocessing
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from datasets.catalog import CATALOG, GROUPS
 from datasets.check import check
@@ -56,6 +58,17 @@ def test_the_real_preparation_reads_it(key: str, tiny: dict[str, Path], tmp_path
                 assert sample.mask is not None
                 share = (read_mask(sample.mask) > 0).mean()
                 assert 0.002 < share < 0.25, sample.name
+
+
+def test_a_brain_set_mixes_extensions_formats_and_modes() -> None:
+    stored = {
+        (file.path.rpartition(".")[2], file.format, Image.open(io.BytesIO(file.encode())).mode)
+        for file in files("brainmri")
+    }
+    assert stored == {
+        ("jpg", "JPEG", "RGB"), ("JPG", "JPEG", "RGB"), ("jpeg", "JPEG", "L"), ("png", "PNG", "L"),
+        ("jpg", "PNG", "RGBA"), ("jpg", "PNG", "P"),
+    }  # fmt: skip
 
 
 def test_levels_are_those_of_the_real_ones(tiny: dict[str, Path], tmp_path: Path) -> None:
