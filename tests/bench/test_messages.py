@@ -45,6 +45,15 @@ def test_commands_are_found_in_messages_and_examples() -> None:
     assert any(file.startswith("methods/") and command.startswith("train") for file, command in SHOWN)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_help_ends_with_its_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser_of(verb).parse_args([verb, "--help"])
+    examples = capsys.readouterr().out.partition("\nexamples:\n")[2].splitlines()
+    assert examples
+    assert examples[0].startswith("  run_bench.py ")
+
+
 @pytest.mark.parametrize(("file", "command"), SHOWN)
 def test_a_command_shown_parses(file: str, command: str) -> None:
     words = shlex.split(command)

@@ -91,7 +91,14 @@ def test_json_holds_the_whole_table_at_full_precision(tables: list[Table]) -> No
         ]
         assert [value["shown"] for value in values] == [value.text for value in table.values()]
         assert list(content)[-1] == "footer"
-        assert len(content["columns"]) == len(table.columns)
+        assert [set(column) for column in content["columns"]] == [
+            {"title", "span", "setting", "group"} for _ in table.columns
+        ]
+        for section, shown in zip(table.sections, content["sections"], strict=True):
+            assert shown["title"] == section.title
+            assert [(row["labels"], row["average"]) for row in shown["rows"]] == [
+                ([*row.labels], row.is_average) for row in section.rows
+            ]
     thirds = json.loads(render(tables[0], "json"))["sections"][0]["rows"][1]["entries"][0][0]
     for name in ("dataset_key", "data", "weights", "commit", "cells"):  # tests/bench/test_table_data.py
         assert thirds.pop(name)
