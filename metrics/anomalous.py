@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.groups import CHUNK, Groups
+from metrics.groups import CHUNK, Groups, joined
 
 BLOCK = 1 << 15
 """Pixels per block: the temporaries of one, a few megabytes, stay in the cache."""
@@ -84,8 +84,8 @@ def _sorted(pieces: list[np.ndarray]) -> Iterator[np.ndarray]:
 def _divided(pieces: list[np.ndarray]) -> Iterator[np.ndarray]:
     """As `_sorted` in little memory: ranges of at most a chunk, or of a single key, one after the other."""
     counts = np.zeros(1 << 16, dtype=np.int64)
-    for piece in pieces:
-        counts += np.bincount(_lows(piece), minlength=counts.size)
+    for batch in joined(map(_lows, pieces)):
+        counts += np.bincount(batch, minlength=counts.size)
     low = 0
     while low < counts.size:
         within = int(np.searchsorted(counts[low:].cumsum(), CHUNK, side="right"))

@@ -7,6 +7,7 @@ columns, equally fast everywhere. What is left to do within a group is done in t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -95,3 +96,17 @@ class Groups:
             if 0 <= at < len(starts) - 1 and starts[at] < starts[at + 1]:
                 pieces.append(values[starts[at] : starts[at + 1]])
         return pieces
+
+
+def joined(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Join successive pieces of at most `CHUNK` values to as few arrays of at most so many."""
+    held: list[np.ndarray] = []
+    size = 0
+    for piece in pieces:
+        if held and size + piece.size > CHUNK:
+            yield np.concatenate(held)
+            held, size = [], 0
+        held.append(piece)
+        size += piece.size
+    if held:
+        yield np.concatenate(held)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.groups import CHUNK, Groups
+from metrics.groups import CHUNK, Groups, joined
 
 if TYPE_CHECKING:
     import torch
@@ -88,17 +88,14 @@ def _compare(kept: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _counter(pieces: list[np.ndarray], wanted: int) -> Counter:
     """Return what counts the uint16 of a group below given ones and up to them, for `wanted` of them."""
     size = sum(piece.size for piece in pieces)
-    if size > CHUNK:
-        batches = pieces
-    else:
-        batches = [kept := np.concatenate([np.empty(0, np.uint16), *pieces])]
+    if size < DENSE or (wanted <= FEW and size <= CHUNK):
+        kept = np.concatenate([np.empty(0, np.uint16), *pieces])
         if wanted <= FEW:
             return partial(_compare, kept)
-        if size < DENSE:
-            kept.sort(kind="stable")  # NumPy's radix sort of 16 bits: no choice of instructions
-            return partial(_search, kept)
+        kept.sort(kind="stable")  # NumPy's radix sort of 16 bits: no choice of instructions
+        return partial(_search, kept)
     table = np.zeros(1 + (1 << BITS), dtype=np.int64)
-    for batch in batches:
+    for batch in joined(pieces):
         table[1:] += np.bincount(batch, minlength=1 << BITS)
     np.cumsum(table, out=table)
     return lambda lows: (table[lows], table[1:][lows])
