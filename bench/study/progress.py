@@ -22,16 +22,18 @@ class Progress:
         canonical = json.dumps(identity, sort_keys=True, default=list)
         self.identity = hashlib.sha256(canonical.encode()).hexdigest()
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self, learned: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Return the saved state of this very training, what `save` was given; None without one.
 
+        An optimiser numbers what it moves, so the state must name tensors in the order of `learned`.
         Raises `BenchError` for a damaged file.
         """
         if not self.path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            return state if state["identity"] == self.identity else None
+            same = state["identity"] == self.identity and [*state["learned"]] == [*learned]
+            return state if same else None
         except Exception as error:
             raise BenchError(
                 f"{self.path} is damaged ({error}); delete it to train from the start"

@@ -58,7 +58,7 @@ def train(job: TrainJob, machine: Machine, digest: Digest, listener: TrainListen
     learned = model.learned()
     progress = Progress(job.out, dataclasses.asdict(record) | {"version": model.version})
     trainer = _Trainer(job, model, digest, machine)
-    state = progress.load()
+    state = progress.load(learned)
     curve: list[dict[str, float]] = list(state["curve"]) if state else []
     if state:
         with torch.no_grad():

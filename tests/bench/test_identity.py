@@ -270,6 +270,10 @@ def test_a_training_goes_on_only_as_the_same_one(begun: TrainJob, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(detector, "version", detector.version + 1)
         assert first_epoch(begun) == 1, "version"
+    with monkeypatch.context() as patch:
+        learned = detector.learned
+        patch.setattr(detector, "learned", lambda model: dict(reversed(learned(model).items())))
+        assert first_epoch(begun) == 1, "order of what is learned"
     for field, value in (("learning_rate", 0.5), ("weight_decay", 0.5), ("betas", (0.1, 0.2))):
         with monkeypatch.context() as patch:
             (stage,) = detector.recipe.stages
