@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import metrics as benchmark
+from benchmarks import peers as benchmark
 
 TINY = ["--maps", "3", "--repeats", "1"]
 

@@ -1,7 +1,7 @@
 """The pixel metrics beside other implementations of them: speed, memory, and how far their numbers are off.
 
-    python -m benchmarks.metrics
-    python -m benchmarks.metrics --maps 60 --official vand=../April-GAN --driver vand=vand_metrics.py
+    python -m benchmarks.peers
+    python -m benchmarks.peers --maps 60 --official vand=../April-GAN --driver vand=vand_metrics.py
 
 Every computation runs in a process of its own, on one thread, on the same generated class of N maps. Peers
 that are not installed (`pip install '.[peers]'`) are named and left out. An official code takes part with a
