@@ -118,7 +118,10 @@ class Histograms:
 
 
 def _tally(histogram: np.ndarray, bins: np.ndarray, weights: np.ndarray | None = None) -> None:
-    if bins.size:
-        first = int(bins.min())
-        counts = np.bincount(bins - first, weights=weights)
-        histogram[first : first + counts.size] += counts
+    if not bins.size:
+        return
+    first, last = int(bins.min()), int(bins.max())
+    if weights is None and last - first > bins.size:
+        np.add.at(histogram, bins, 1)  # a small map over a wide range of scores: few of the bins between
+    else:
+        histogram[first : last + 1] += np.bincount(bins - first, weights=weights)
