@@ -163,6 +163,9 @@ def row(label: str, measured: Mapping[str, Any], images: int, estimated: Mapping
     parts = measured["parts"]
     whole = sum(parts.values())
     at_best = estimated["gflop"] / estimated["rate"] if estimated else None
+    print(
+        f"{label}: {1 / measured['image']:.3g} images/s, {measured['cpu']:.3g} CPU s/image", file=sys.stderr
+    )
     return {
         "method": label,
         "GFLOP/image": estimated["gflop"] if estimated else None,
