@@ -8,6 +8,7 @@ import pytest
 from bench.demo.untrained import write_untrained
 from bench.errors import BenchError
 from bench.run.engines.driver import Engine
+from bench.run.engines.processes import ProcessPool
 from bench.run.library import Library
 from bench.run.machine import Machine
 from bench.run.protocol import MethodRequest
@@ -16,7 +17,6 @@ from bench.study.job import TrainJob, differences, make_job
 from bench.study.train import train
 from bench.study.train_on import train_on
 from datasets.meta import open_dataset
-from tests.bench.engines.conftest import ForkedPool
 
 CPU = Machine(workers=1)
 
@@ -36,7 +36,8 @@ def test_trainings_on_two_workers_are_those_of_one(data: Path, tmp_path: Path) -
         return train_on(engine, missing, CPU, sha256, said.append)
 
     said: list[str] = []
-    pool = partial(ForkedPool, devices=["cpu", "cpu"])
+    # Not forked: autograd refuses a process whose parent has computed gradients on a device.
+    pool = partial(ProcessPool, devices=["cpu", "cpu"])
     engine = Engine(pool, {"data": tmp_path, "weights": tmp_path / "there"})
     alone = [train(job, CPU, sha256).read_bytes() for job in jobs("here")]
     assert on_workers() == []
@@ -53,6 +54,6 @@ def test_trainings_on_two_workers_are_those_of_one(data: Path, tmp_path: Path) -
 
 
 def test_trainings_are_not_collected(tmp_path: Path) -> None:
-    engine = Engine(partial(ForkedPool, devices=["cpu"]), {"weights": tmp_path}, collect=True)
+    engine = Engine(partial(ProcessPool, devices=["cpu"]), {"weights": tmp_path}, collect=True)
     with pytest.raises(BenchError, match="share the weights folder"):
         train_on(engine, [], CPU, sha256, print)
