@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.results import grouped
+from bench.grouped import grouped
 from bench.run.library import Library
 from bench.run.machine import ahead, batches, choose_device, on_device
 from bench.run.protocol import MethodRequest, parse_methods, setup

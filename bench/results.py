@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,6 @@ from methods.source import Source
 if TYPE_CHECKING:
     import pandas as pd
 
-T = TypeVar("T")
-K = TypeVar("K")
 _NEWER = ("protocol_source", "target", "setting")
 """Fields that cells written before them lack."""
 _NOISE = 1e-6
@@ -79,14 +77,6 @@ def _fault(cell: Cell) -> str | None:
         if stored != value and (stored is None or value is None or abs(stored - value) > _NOISE):
             return f"{name} is {stored!r}, but its scores give {value!r}"
     return None
-
-
-def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items by what `key` says of each, groups and items in the order they come in."""
-    groups: dict[K, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
 
 
 class Trace(NamedTuple):

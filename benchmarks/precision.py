@@ -12,6 +12,7 @@ one. `--precision auto` goes by the worst that was measured on any device.
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tabulate import tabulate
 from bench.demo.demo import demo_requests
 from bench.demo.standin import stand_in_folders
 from bench.errors import BenchError
+from bench.grouped import grouped
 from bench.run.execute import execute
 from bench.run.grouping import specs_of
 from bench.run.machine import Machine, choose_device
@@ -33,7 +35,6 @@ from bench.run.precision import (
     METRICS,
     Drift,
     GoldenDrift,
-    Row,
     measured_on_goldens,
     read,
     worst,
@@ -60,6 +61,7 @@ percent of the largest score; *map*: in percent of the range of all maps. Genera
 anomalies from the rest: metrics would say nothing here. Written by
 `pytest tests/parity/test_precision.py --golden-dir DIR --write-drift`, which fails beyond its bounds.
 """
+_device = attrgetter("device")
 _MAPS = 6
 """Images of each class whose maps are compared."""
 
@@ -252,24 +254,17 @@ def golden_table(drifts: Sequence[GoldenDrift]) -> str:
 
 def page(text: str, drifts: Sequence[Drift], goldens: Sequence[GoldenDrift]) -> str:
     """Return the page with what was measured behind its mark, one table a device."""
-    parts = [f"On {device}:\n\n{table(alike)}\n" for device, alike in _by_device(drifts).items()]
+    parts = [f"On {device}:\n\n{table(alike)}\n" for device, alike in grouped(drifts, _device).items()]
     lowered = sorted(
         card(method).title
         for method in {drift.method for drift in drifts}
         if max(d.points for d in drifts if (d.method, d.precision) == (method, "bfloat16")) <= HARMLESS
     )
     parts += [GOLDEN_MARK] if goldens else []
-    for device, of_goldens in _by_device(goldens).items():
+    for device, of_goldens in grouped(goldens, _device).items():
         parts.append(f"On {device}:\n\n{golden_table(of_goldens)}\n")
     parts.append(f"## What `auto` lowers\n\nBfloat16 on CUDA for: {', '.join(lowered) or 'none'}.\n")
     return text.partition(MARK)[0] + MARK + "\n" + "\n".join(parts)
-
-
-def _by_device(drifts: Sequence[Row]) -> dict[str, list[Row]]:
-    devices: dict[str, list[Row]] = {}
-    for drift in drifts:
-        devices.setdefault(drift.device, []).append(drift)
-    return devices
 
 
 def write_page() -> None:

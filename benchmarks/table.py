@@ -163,9 +163,6 @@ def row(label: str, measured: Mapping[str, Any], images: int, estimated: Mapping
     parts = measured["parts"]
     whole = sum(parts.values())
     at_best = estimated["gflop"] / estimated["rate"] if estimated else None
-    print(
-        f"{label}: {1 / measured['image']:.3g} images/s, {measured['cpu']:.3g} CPU s/image", file=sys.stderr
-    )
     return {
         "method": label,
         "GFLOP/image": estimated["gflop"] if estimated else None,
@@ -183,12 +180,16 @@ def row(label: str, measured: Mapping[str, Any], images: int, estimated: Mapping
 def rows_of(setting: Setting, note: str) -> list[dict]:
     """Return one row a method, and one for all of them in one pass."""
     images, _ = table_images()
+    wanted = [(request.word, setting._replace(requests=(request,))) for request in setting.requests]
+    if len(wanted) > 1:
+        wanted.append(("all in one pass", setting))
     rows = []
-    for request in setting.requests:
-        alone = setting._replace(requests=(request,))
-        rows.append(row(request.word + note, apart(measure, alone), images, apart(estimate, alone)))
-    if len(rows) > 1:
-        rows.append(row("all in one pass" + note, apart(measure, setting), images, None))
+    for label, each in wanted:
+        measured = apart(measure, each)
+        speed = f"{1 / measured['image']:.3g} images/s, {measured['cpu']:.3g} CPU s/image"
+        print(f"{label}{note}: {speed}", file=sys.stderr)
+        estimated = apart(estimate, each) if len(each.requests) == 1 else None
+        rows.append(row(label + note, measured, images, estimated))
     return rows
 
 

@@ -16,9 +16,8 @@ from bench.show.choose import choose, fill_columns
 from bench.show.figures.gallery import draw_gallery, gallery_rows
 from bench.show.figures.paper import save
 from bench.show.images import Images
-from bench.show.means import Cell
 from bench.show.page import add_images, content, write_page
-from bench.store.cells import CellStore
+from bench.store.cells import Cell, CellStore
 from bench.store.digests import DigestCache
 from methods import registry
 from methods.backbones import mini

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import metrics
+from bench.grouped import grouped
 
 if TYPE_CHECKING:  # the plan groups by what is here
     from bench.run.plan import ModelSpec, Task
@@ -55,11 +56,12 @@ def _size(path: Path) -> int:
 
 def by_class(tasks: Iterable[Task]) -> list[list[Task]]:
     """Return the tasks by class, in the order in which classes come."""
-    classes: dict[tuple[Any, ...], list[Task]] = {}
-    for task in tasks:
+
+    def of(task: Task) -> tuple[object, ...]:
         same = replace(task.settings, precision="")  # it may differ from method to method
-        classes.setdefault((task.folder.root, task.folder.key, task.data.key, same), []).append(task)
-    return list(classes.values())
+        return task.folder.root, task.folder.key, task.data.key, same
+
+    return list(grouped(tasks, of).values())
 
 
 def metrics_bytes(tasks: Iterable[Task]) -> int:

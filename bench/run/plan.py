@@ -195,7 +195,7 @@ class Plan:
         if not 1 <= index <= count:
             raise BenchError(f"--shard {index}/{count}: the first number goes from 1 to {count}")
         classes = sorted({(cell.dataset, cell.class_key) for cell in self.wanted})
-        mine = classes[index - 1 :: count]
+        mine = {*classes[index - 1 :: count]}
         tasks = tuple(task for task in self.tasks if (task.cell.dataset, task.cell.class_key) in mine)
         done = tuple(cell for cell in self.done if (cell.dataset, cell.class_key) in mine)
         return replace(self, tasks=tasks, done=done)

@@ -12,10 +12,11 @@ from bench.show.against import against as held_against
 from bench.show.against import comparable
 from bench.show.choose import choose, fill_columns, unmatched
 from bench.show.cross import cross
-from bench.show.means import Cell, ColumnCells, Results
+from bench.show.means import ColumnCells, Results
 from bench.show.model import AUPRO, Table
 from bench.show.summary import summarise
 from bench.store.atomic import write_atomically
+from bench.store.cells import Cell
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
     "text": render_text.render,

@@ -6,9 +6,11 @@ from operator import itemgetter
 from typing import Any
 
 from bench.errors import BenchError, printable, unknown
-from bench.results import grouped, plain_source, seed_of
-from bench.show.means import Cell, ColumnCells
+from bench.grouped import grouped
+from bench.results import plain_source, seed_of
+from bench.show.means import ColumnCells
 from bench.show.published import method_order
+from bench.store.cells import Cell
 from bench.store.marks import BASELINES, SETTINGS
 
 _PER_CLASS = {"data", "prompt"}

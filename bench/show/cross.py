@@ -5,7 +5,8 @@ from dataclasses import replace
 from itertools import chain
 
 from bench.errors import BenchError, refuse_unknown
-from bench.results import grouped, source_of
+from bench.grouped import grouped
+from bench.results import source_of
 from bench.show.layouts import make_table
 from bench.show.means import ColumnCells, DatasetRow, Results, mean
 from bench.show.model import (

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.show.means import Cell
+from bench.store.cells import Cell
 
 PICKS = ("best", "median", "worst", "disagreement")
 

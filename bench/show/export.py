@@ -10,9 +10,10 @@ from typing import Any
 from bench.results import numbers_of, plain_source, trace
 from bench.show import select
 from bench.show.choose import settings
-from bench.show.means import Cell, ColumnCells, Results
+from bench.show.means import ColumnCells, Results
 from bench.show.model import Value
 from bench.show.render_data import origin
+from bench.store.cells import Cell
 
 _PER_CLASS = ("data", "prompt")
 """Settings with another value for each class."""
@@ -53,7 +54,7 @@ class Run:
 
 
 def runs(cells: Iterable[Cell], **wanted: Any) -> list[Run]:
-    """Return a run for each column; `wanted` chooses cells as in `bench.show.build`.
+    """Return a run for each column; `wanted` chooses cells as in `bench.show.select`.
 
     Raises:
         BenchError: Nothing is there, or cells of one column were measured differently.

@@ -6,7 +6,8 @@ from typing import Any
 
 from bench.results import plain_source
 from bench.show.choose import settings
-from bench.show.means import Cell, ColumnCells
+from bench.show.means import ColumnCells
+from bench.store.cells import Cell
 
 _SHOWN = {
     "protocol.masks": "masks {}",

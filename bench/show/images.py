@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.errors import BenchError
-from bench.show.means import Cell
-from bench.store.cells import CellStore, identify
+from bench.store.cells import Cell, CellStore, identify
 from bench.store.digests import DigestCache
 from bench.store.maps import KeptMaps
 from datasets.images import read_image, read_mask

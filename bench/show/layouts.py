@@ -79,7 +79,8 @@ def _names(metrics: Sequence[str]) -> str:
 def per_class(results: Results, aupro: str | None = None) -> Table:
     """Return every class with all metrics, both AUPROs among them; a section for each dataset with cells."""
     run = {(label, dataset) for label, dataset, class_key, _ in results.values if class_key}
-    datasets = [row for row in results.rows if row.key in {key for _, key in run}]
+    keys = {key for _, key in run}
+    datasets = [row for row in results.rows if row.key in keys]
     if not datasets:
         raise BenchError(f"{results.origin} has no numbers of single classes; choose another layout")
     levels = [level for level in LEVELS if any(level in dataset.levels for dataset in datasets)]

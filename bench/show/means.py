@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from bench.results import Trace
 from bench.show.model import NOT_APPLICABLE, NOT_RUN, UNDEFINED, Subject, Value
+from bench.store.cells import Cell
 from bench.store.marks import INDUCTIVE, Mark
 
 
@@ -44,7 +44,6 @@ class Group:
 
 Place = DatasetRow | Group
 """A row of a table: a dataset, or the average of a group."""
-Cell = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

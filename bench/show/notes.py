@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from bench.results import grouped, marks_of, relations, seed_of
-from bench.show.means import Cell, ColumnCells, DatasetRow, Results, sort_seeds
+from bench.grouped import grouped
+from bench.results import marks_of, relations, seed_of
+from bench.show.means import ColumnCells, DatasetRow, Results, sort_seeds
 from bench.show.model import metric_title
+from bench.store.cells import Cell
 from bench.store.marks import Mark
 
 Remark = tuple[str, str, str]

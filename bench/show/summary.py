@@ -6,9 +6,10 @@ from fractions import Fraction
 
 from bench.results import marks_of, seed_of, trace
 from bench.show.footer import footer
-from bench.show.means import Cell, ColumnCells, DatasetRow, Group, Results, ValueKey, mean, sort_seeds
+from bench.show.means import ColumnCells, DatasetRow, Group, Results, ValueKey, mean, sort_seeds
 from bench.show.model import LEVELS, UNDEFINED, Subject, Value
 from bench.show.notes import headlines
+from bench.store.cells import Cell
 from bench.store.marks import Mark
 from datasets.catalog import CATALOG, GROUPS, place_of
 

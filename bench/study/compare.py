@@ -14,9 +14,10 @@ from typing import Any
 
 from bench.errors import BenchError, unknown
 from bench.results import seed_of
-from bench.show.means import Cell, ColumnCells, sort_seeds
+from bench.show.means import ColumnCells, sort_seeds
 from bench.show.model import LEVELS, Column, Row, Section, Subject, Table, Value, metric_title
 from bench.show.summary import ORIGIN
+from bench.store.cells import Cell
 from bench.study import statistics
 from bench.study.bootstrap import METRICS
 from bench.study.resampling import MEAN, PIXEL_METRICS, Line, ReadCounts, Resampling

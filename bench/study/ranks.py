@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.errors import BenchError, refuse_unknown
 from bench.show.figures.critical import Diagram
-from bench.show.means import Cell, Results
+from bench.show.means import Results
 from bench.show.model import (
     LEVELS,
     NOT_APPLICABLE,
@@ -31,6 +31,7 @@ from bench.show.model import (
 )
 from bench.show.ranking import dense_ranks
 from bench.show.summary import summarise
+from bench.store.cells import Cell
 from bench.study import statistics
 from bench.study.bootstrap import METRICS
 from bench.study.sides import Sides, open_sides, with_control

@@ -9,8 +9,9 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.results import Trace, marks_of, trace
-from bench.show.means import Cell, DatasetRow
+from bench.show.means import DatasetRow
 from bench.show.model import metric_title
+from bench.store.cells import Cell
 from bench.store.marks import Mark
 from bench.study.bootstrap import METRICS, Measure, resampled, weighted_metrics
 from bench.study.sides import Sides, images, labels, scores

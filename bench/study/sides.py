@@ -11,9 +11,10 @@ from bench.results import seed_of
 from bench.show import select
 from bench.show.cross import refuse_mixed_worlds
 from bench.show.footer import footer
-from bench.show.means import Cell, ColumnCells, DatasetRow, sort_seeds
+from bench.show.means import ColumnCells, DatasetRow, sort_seeds
 from bench.show.model import Column, Section, Table
 from bench.show.notes import headlines
+from bench.store.cells import Cell
 from datasets.catalog import CATALOG, place_of
 
 _STANDIN = "standin_"
@@ -78,7 +79,7 @@ def open_sides(
 ) -> Sides:
     """Return the columns that `words` name, on `datasets` or on all that every one of them has cells of.
 
-    `where` and `latest` are as in `bench.show.build`, for all methods.
+    `where` and `latest` are as in `bench.show.select`, for all methods.
 
     Raises `BenchError` if a method has not just one column, is named twice or lacks a wanted dataset, and
     if generated datasets stand beside real ones.

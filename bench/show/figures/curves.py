@@ -15,8 +15,9 @@ from bench.errors import BenchError, refuse_unknown
 from bench.show.curves import Rates, rates
 from bench.show.figures.paper import line_of
 from bench.show.images import Images
-from bench.show.means import Cell, Results
+from bench.show.means import Results
 from bench.show.model import metric_title
+from bench.store.cells import Cell
 from metrics import Curve
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]

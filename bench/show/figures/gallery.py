@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.errors import BenchError, refuse_unknown, unknown
-from bench.results import grouped
+from bench.grouped import grouped
 from bench.show.curves import PICKS, pick
 from bench.show.images import Images
-from bench.show.means import Cell, ColumnCells
+from bench.show.means import ColumnCells
 from bench.show.pictures import COLORMAP, tinted
+from bench.store.cells import Cell
 from datasets.catalog import place_of
 
 SCALES = {
@@ -179,9 +180,8 @@ def draw_gallery(rows: Sequence[GalleryRow], methods: Sequence[str], width: floa
     bottom = 0.34
     height = top + tile * len(rows) + bottom
     figure = Figure(figsize=(width, height))
-    grid = figure.add_axes(
-        (0, 0, 1, 1), label="grid"
-    )  # in inches; with axes for each tile it takes far longer
+    # One grid, in inches: with axes for each tile it takes far longer.
+    grid = figure.add_axes((0, 0, 1, 1), label="grid")
     side = tile - _GAP
     for down, row in enumerate(rows):
         image = row.image.resize((_PIXELS, _PIXELS), Image.Resampling.BILINEAR)

@@ -11,12 +11,12 @@ from bench.show.choose import settings
 from bench.show.cost import averages, cost
 from bench.show.curves import telling
 from bench.show.images import Images
-from bench.show.means import Cell, ColumnCells, Results
+from bench.show.means import ColumnCells, Results
 from bench.show.model import LEVELS, TRIPLES, Entry, with_aupro
 from bench.show.page.curves import curves, pixel_curves
 from bench.show.page.grids import Grid, level_of, metrics_of, said
 from bench.show.summary import ORIGIN
-from bench.store.cells import identify
+from bench.store.cells import Cell, identify
 from bench.store.marks import legend
 
 _FIRST = {

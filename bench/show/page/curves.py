@@ -1,12 +1,13 @@
 """What is drawn of one class: histograms and curves of its images, curves of its pixels; thinned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.show.curves import rates, threshold_of
+from bench.store.cells import Cell
 from metrics import Curve, along
 
 BINS = 24
@@ -16,7 +17,7 @@ _PIXEL_POINTS = 40
 _DIGITS = 4
 
 
-def curves(cell: Mapping[str, Any]) -> dict[str, Any] | None:
+def curves(cell: Cell) -> dict[str, Any] | None:
     """Return what is drawn of a cell; None where it has no image level.
 
     `edges` and the counts of `normal` and `anomalous` images between them; `roc` (false positive rates, true

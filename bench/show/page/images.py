@@ -12,10 +12,10 @@ from PIL import Image
 
 from bench.errors import BenchError
 from bench.show.images import Images
-from bench.show.means import Cell
 from bench.show.page.content import Content
 from bench.show.pictures import outlined, tinted
 from bench.store.atomic import write_atomically
+from bench.store.cells import Cell
 
 FOLDER = "images"
 SIDE, SIDE_INSIDE = 256, 112
